@@ -1,0 +1,3 @@
+"""A private Python package index."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,279 @@
+"""The tables: what is decided, what is derived from the files, and nothing that is both."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: SQLite gives out row ids for INTEGER only; PostgreSQL needs 64 bits.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+# --- decided: what people and time decided; kept, backed up, never rebuilt ---------------------------------
+
+#: One row: the global serial. Taken inside each writing transaction, so commit order is serial order (SER-1).
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+indexes = Table(
+    "indexes",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("mutability", Text, nullable=False, server_default="folder"),
+    Column("created", BigInteger, nullable=False),  # microseconds since 1970, UTC, as all times here
+    CheckConstraint("mutability in ('folder', 'immutable', 'volatile')", name="mutability"),
+)
+
+#: In a bucket a file is in the index because of this row; in a folder it remembers first seen, by whom and how.
+admissions = Table(
+    "admissions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("index_id", ForeignKey("indexes.id"), nullable=False),
+    Column("key", Text, nullable=False),  # file name, casefolded: unique in an index
+    Column("filename", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("how", Text, nullable=False),
+    UniqueConstraint("index_id", "key"),
+)
+
+#: Bytes that a name had before: kept for restore-file.
+superseded = Table(
+    "superseded",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("index_id", ForeignKey("indexes.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("replaced", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("how", Text, nullable=False),
+    Index(None, "index_id", "key"),
+)
+
+#: A name deleted by command or API stays burnt, against the folder too.
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("filename", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reason", Text),
+)
+
+#: A publish that is under way: finished or undone at the next start.
+intents = Table(
+    "intents",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("filename", Text, nullable=False),
+    Column("root", Integer, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+#: `scope` 'release': target is the canonical version; 'file': target is the casefolded file name (YNK-1).
+yanks = Table(
+    "yanks",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    CheckConstraint("scope in ('release', 'file')", name="scope"),
+)
+
+statuses = Table(
+    "statuses",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    CheckConstraint("status in ('active', 'deprecated', 'archived', 'quarantined')", name="status"),
+)
+
+#: Every change that a reader can see, in commit order. Caches, feeds and mirrors follow it by serial.
+journal = Table(
+    "journal",
+    metadata,
+    Column("serial", BigInteger, primary_key=True, autoincrement=False),
+    Column("index_id", ForeignKey("indexes.id"), nullable=False),
+    Column("project", Text, nullable=False),
+    Column("version", Text),
+    Column("action", Text, nullable=False),
+    Column("filename", Text),
+    Column("at", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Index(None, "index_id", "project", "serial"),
+)
+
+#: Who did what: written in the transaction that does it.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("address", Text),
+    Column("action", Text, nullable=False),
+    Column("index_name", Text),
+    Column("project", Text),
+    Column("subject", Text),
+    Column("before", Text),  # JSON
+    Column("after", Text),  # JSON
+)
+
+# --- derived: read out of the folders and files; `pidex scan --rebuild` makes them again --------------------
+
+#: One row a path of a folder: what lies there, and what a look into it said.
+places = Table(
+    "places",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("root", Integer, primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("project", Text),  # what the file name says, None where it says nothing
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("ctime_ns", BigInteger, nullable=False),
+    Column("inode", BigInteger, nullable=False),
+    Column("device", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("sha256", Text),
+    Column("code", Text),
+    Column("reason", Text),
+    Column("looks", Integer, nullable=False, server_default="0"),
+    Column("next_look", Float),
+    Index(None, "index_id", "key"),
+    Index("ix_places_unread", "index_id", "project", sqlite_where=Column("state", Text) == "unread",
+          postgresql_where=Column("state", Text) == "unread"),
+)
+
+#: Things in folders that no place can be made of: broken links, loops, unreadable files and folders.
+problems = Table(
+    "problems",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("root", Integer, primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("code", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+#: What was read out of bytes, by their hash and the kind they were read as.
+contents = Table(
+    "contents",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("blake2b_256", Text, nullable=False),
+    Column("md5", Text, nullable=False),
+    Column("metadata", LargeBinary),  # zlib; METADATA or PKG-INFO byte for byte inside
+    Column("metadata_sha256", Text),
+    Column("name", Text),
+    Column("version", Text),
+    Column("requires_python", Text),
+    Column("summary", Text),
+)
+
+#: The files an index lists, complete enough to make a page from this table alone.
+files = Table(
+    "files",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("filename", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("packagetype", Text, nullable=False),
+    Column("python_version", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("blake2b_256", Text, nullable=False),
+    Column("md5", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("upload_time", BigInteger, nullable=False),
+    Column("requires_python", Text),
+    Column("metadata_sha256", Text),
+    Column("shelf", Text, nullable=False),
+    Column("root", Integer, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("ctime_ns", BigInteger, nullable=False),
+    Column("inode", BigInteger, nullable=False),
+    Column("device", BigInteger, nullable=False),
+    Index(None, "index_id", "project"),
+    Index(None, "index_id", "blake2b_256"),
+)
+
+#: The project list, with the serial of each project's last change.
+projects = Table(
+    "projects",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("files", Integer, nullable=False),
+    Column("serial", BigInteger, nullable=False),
+)
+
+#: How far the reading of an index's folders has come since the server started.
+scans = Table(
+    "scans",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("listed", Boolean, nullable=False),  # the first listing since the start is in `places`
+    Column("finished", BigInteger),  # when the last full scan ended
+    Column("files", Integer, nullable=False, server_default="0"),
+)

@@ -1,0 +1,1 @@
+"""Values and functions of values: no I/O, no clock, no framework."""

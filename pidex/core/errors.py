@@ -1,0 +1,139 @@
+"""The tree of errors: each has a code and one HTTP status, and says what, why and what to do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PidexError(Exception):
+    """A refusal that a person can act on. `str(error)` is the whole sentence.
+
+    `code` is stable and machine-readable; `status` is the HTTP status every web face answers with;
+    `retry_after` is in seconds and set where trying again helps.
+    """
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Error"
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BadRequest(PidexError):
+    """The request makes no sense as it is."""
+
+    code, status, title = "bad-request", 400, "Bad request"
+
+
+class Unauthenticated(PidexError):
+    """Credentials are missing or wrong."""
+
+    code, status, title = "unauthenticated", 401, "Credentials needed"
+
+
+class Forbidden(PidexError):
+    """The caller may read this, but not do that."""
+
+    code, status, title = "forbidden", 403, "Not allowed"
+
+
+class Withheld(PidexError):
+    """A file exists, and a policy or a status keeps it back."""
+
+    code, status, title = "withheld", 403, "Withheld"
+
+
+class NotFound(PidexError):
+    """There is no such thing, or the caller may not know of it."""
+
+    code, status, title = "not-found", 404, "Not found"
+
+
+class MethodNotAllowed(PidexError):
+    """The thing is there, and this method is not offered on it."""
+
+    code, status, title = "method-not-allowed", 405, "Method not allowed"
+
+
+class NotAcceptable(PidexError):
+    """None of the media types that the caller accepts is offered."""
+
+    code, status, title = "not-acceptable", 406, "Not acceptable"
+
+
+class Conflict(PidexError):
+    """What is there already contradicts what is asked for."""
+
+    code, status, title = "conflict", 409, "Conflict"
+
+
+class TooLarge(PidexError):
+    """A limit, named with its unit, is passed."""
+
+    code, status, title = "too-large", 413, "Too large"
+
+
+class TooMany(PidexError):
+    """The caller asks too often."""
+
+    code, status, title = "too-many-requests", 429, "Too many requests"
+
+
+class Busy(PidexError):
+    """The answer is not ready: files are still being read. Trying again helps."""
+
+    code, status, title = "busy", 503, "Not ready yet"
+
+
+class Changing(PidexError):
+    """The bytes on disk are no longer those that were admitted. Trying again helps once they are whole."""
+
+    code, status, title = "changing", 503, "File is changing"
+
+
+class StorageFull(PidexError):
+    """There is no space left to write to."""
+
+    code, status, title = "storage-full", 507, "No space left"
+
+
+class ConfigError(PidexError):
+    """A setting is wrong: the sentence names the setting, where it came from, and what is allowed."""
+
+    code, status, title = "configuration", 500, "Configuration"
+
+
+class CatalogueError(PidexError):
+    """The catalogue cannot be used: corrupt, too new, or held by another server."""
+
+    code, status, title = "catalogue", 503, "Catalogue"
+
+
+class BadName(BadRequest):
+    """A file name from which no project and version can be read."""
+
+    code = "bad-filename"
+
+
+class Unsound(PidexError):
+    """An archive that is not what its name says. `code` of the instance says which way."""
+
+    code, status, title = "unsound", 400, "Unsound archive"
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.reason_code = code
+
+
+class Incomplete(Unsound):
+    """An archive whose end is missing: it may still be on its way."""
+
+    code, status, title = "incomplete", 400, "Incomplete archive"
+
+
+class Damaged(Unsound):
+    """An archive that will not become whole by waiting: CRC errors, ASCII-mode transfer, LFS pointer, bombs."""
+
+    code, status, title = "damaged", 400, "Damaged archive"

@@ -1,0 +1,225 @@
+"""The nouns of pidex as frozen values: who asks, what lies where, what a file is, what a page says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+DEFAULT_INDEX = "main"
+
+
+class Principal(NamedTuple):
+    """Who is asking. `name` is None for anonymous; `groups` are what grants speak of."""
+
+    name: str | None = None
+    groups: frozenset[str] = frozenset({"anonymous"})
+
+
+ANONYMOUS = Principal()
+#: pidex itself: loops and commands run by whoever owns the data directory.
+OPERATOR = Principal("pidex", frozenset({"operator", "authenticated"}))
+
+
+class Stat(NamedTuple):
+    """What decides whether a file must be read again. Times in ns, size in bytes."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    device: int
+
+
+class PlaceState(StrEnum):
+    """What is known of one path in a folder."""
+
+    UNREAD = "unread"  # found by the first listing since the start, never looked into: its project's page waits
+    PENDING = "pending"  # not whole yet (growing, truncated): looked at again with doubling pauses
+    WHOLE = "whole"  # a whole archive; sha256 is known
+    REFUSED = "refused"  # will never be listed as it is; the reason says why
+
+
+class Shelf(StrEnum):
+    """Where the bytes of a listed file are read from."""
+
+    KEPT = "kept"  # the hard link in the data directory, named by sha256
+    FOLDER = "folder"  # the path in the folder itself (no hard link possible)
+
+
+class Entry(NamedTuple):
+    """One file as a listing of a folder saw it. `path` is relative to the root, with `/`."""
+
+    root: int
+    path: str
+    stat: Stat
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A thing in a folder that cannot be served, and why: broken link, loop, unreadable, not a package."""
+
+    root: int
+    path: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What pidex knows of one path of one index's folders (derived; key: root, path)."""
+
+    root: int
+    path: str
+    stat: Stat
+    state: PlaceState
+    sha256: str | None = None
+    code: str | None = None
+    reason: str | None = None
+    looks: int = 0
+    next_look: float | None = None  # Unix time of the next look at a pending file, None: only on a change
+
+    @property
+    def filename(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def key(self) -> str:
+        """The name under which an index holds a file: casefolded."""
+        return self.filename.casefold()
+
+
+class PackageType(StrEnum):
+    """Kinds of distribution, in PyPI's words."""
+
+    SDIST = "sdist"
+    WHEEL = "bdist_wheel"
+    EGG = "bdist_egg"
+    WININST = "bdist_wininst"
+    MSI = "bdist_msi"
+    RPM = "bdist_rpm"
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What a file name says. `project` is normalised (PEP 503), `name` and `version` as spelled."""
+
+    filename: str
+    name: str
+    project: str
+    version: str
+    packagetype: PackageType
+    python_version: str  # 'source', 'any', or the python tag as PyPI's JSON API has it
+    build: str | None = None
+    variant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was read out of a file's bytes (derived; the same for the same bytes and kind)."""
+
+    sha256: str
+    blake2b_256: str
+    md5: str
+    size: int
+    metadata: bytes | None = None  # METADATA, PKG-INFO, byte for byte; None where the kind has none
+    name: str | None = None
+    version: str | None = None
+    requires_python: str | None = None
+    summary: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A file's membership of an index (decided). Times in microseconds since 1970, UTC."""
+
+    filename: str
+    sha256: str
+    size: int
+    first_seen: int
+    source: str  # where first_seen comes from: 'upload', 'seen' or 'mtime'
+    by: str
+    how: str  # 'folder', 'upload', 'git', 'ftp', 'promotion'
+
+    @property
+    def key(self) -> str:
+        return self.filename.casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as an index lists it."""
+
+    filename: str
+    project: str
+    name: str
+    version: str
+    packagetype: PackageType
+    python_version: str
+    sha256: str
+    blake2b_256: str
+    md5: str
+    size: int
+    upload_time: int  # microseconds since 1970, UTC
+    requires_python: str | None = None
+    metadata_sha256: str | None = None  # set exactly where `.metadata` is served (wheels)
+    yanked: str | None = None  # None: not yanked; '' : yanked without a reason
+    shelf: Shelf = Shelf.FOLDER
+    root: int = 0
+    path: str = ""
+    stat: Stat = Stat(0, 0, 0, 0, 0)
+
+
+class Status(StrEnum):
+    """PEP 792 project status markers."""
+
+    ACTIVE = "active"
+    DEPRECATED = "deprecated"
+    ARCHIVED = "archived"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What an index says about one project. `files` sorted by (version, filename), `versions` ascending."""
+
+    index: str
+    project: str  # normalised
+    name: str  # as its latest file spells it
+    serial: int
+    versions: tuple[str, ...] = ()
+    files: tuple[File, ...] = ()
+    status: Status = Status.ACTIVE
+    status_reason: str | None = None
+    valid_until: float | None = None  # Unix time; None: until the catalogue changes
+
+
+class ProjectName(NamedTuple):
+    """One line of an index's project list."""
+
+    project: str
+    name: str
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The outcome of looking into one place: whole with facts, pending or refused with a reason."""
+
+    entry: Entry
+    state: PlaceState
+    facts: Facts | None = None
+    code: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReport:
+    """What `pidex scan` and the log say about an index's folders."""
+
+    listed: int = 0
+    pending: tuple[Place, ...] = ()
+    refused: tuple[Place, ...] = ()
+    shadowed: tuple[tuple[str, str], ...] = ()  # (path that lost, path that is served)
+    withheld: tuple[tuple[str, str], ...] = ()  # (path, reason)
+    problems: tuple[Problem, ...] = field(default=())

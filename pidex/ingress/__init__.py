@@ -1,0 +1,1 @@
+"""Ways in that are not HTTP: they authenticate, place and nudge."""

@@ -1,0 +1,507 @@
+"""Settings: flags over environment over file over default; the only reader of the environment."""
+
+# ruff: noqa: RUF009  # fields are made by one function of this module that returns dataclasses.field()
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pidex.core.errors import ConfigError
+
+ENV_PREFIX = "PIDEX_"
+#: Bytes read of a configuration file at most.
+FILE_LIMIT = 1 << 20
+NUMBERS = {"integer": "-?[0-9]+", "number": r"-?[0-9]+(\.[0-9]+)?"}
+GUARDS = ("list", "download", "update")
+
+
+class Meta(NamedTuple):
+    """What is known of one setting: read by the command line, the documentation's test and the schema."""
+
+    kind: str  # text, integer, number, boolean, choice, path, paths, words
+    doc: str
+    flags: tuple[str, ...] = ()
+    unit: str | None = None
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    check: Callable[[str], str] | None = None
+    allowed: str | None = None  # what the check asks for, as a noun phrase
+    in_file: bool = True
+
+
+class Effective(NamedTuple):
+    """One setting as it is in force, and where it came from."""
+
+    name: str
+    value: object
+    origin: str  # 'default', '--port', 'PIDEX_PORT', or the path of the file
+
+
+def _setting(default: Any, kind: str, doc: str, **rest: Any) -> Any:
+    return field(default=default, metadata={"setting": Meta(kind, doc, **rest)})
+
+
+def _host(text: str) -> str:
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if not re.fullmatch(r"[A-Za-z0-9._:%-]+", bare):
+        raise ValueError
+    return bare
+
+
+def _prefix(text: str) -> str:
+    bare = text.strip("/")
+    if bare and not re.fullmatch(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", bare):
+        raise ValueError
+    if any(segment in (".", "..") for segment in bare.split("/")):
+        raise ValueError
+    return f"/{bare}" if bare else ""
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError
+    if parts.username is not None or parts.password is not None or re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise ValueError
+    _ = parts.port  # raises ValueError where it is no port
+    return text
+
+
+def _health(text: str) -> str:
+    if not re.fullmatch(r"/[a-z0-9/_-]+", text) or "//" in text:
+        raise ValueError
+    if text.split("/")[1] in ("simple", "packages", "pypi", "legacy", "-"):
+        raise ValueError
+    return text
+
+
+def _proxy(text: str) -> str:
+    import ipaddress  # noqa: PLC0415  # 5 ms, and most servers trust nobody
+
+    return text if text == "unix" else str(ipaddress.ip_network(text, strict=False))
+
+
+def _header(text: str) -> str:
+    if not re.fullmatch(r"[\x20-\x7e]+", text):
+        raise ValueError
+    return text
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set. A field is a flag, a `PIDEX_` variable and a key of the file.
+
+    Durations are in seconds, sizes in MiB; paths are absolute. Made by `load`; a value made by hand
+    is not checked.
+    """
+
+    folders: tuple[Path, ...] = _setting(
+        (), "paths", "The folders of packages to serve; the first holds uploads. Sub-folders are served too.")
+    config: Path | None = _setting(
+        None, "path", "The configuration file (TOML).", flags=("-c", "--config"), in_file=False)
+    host: str = _setting(
+        "127.0.0.1", "text", "The address to listen on: 0.0.0.0 is every IPv4 address, :: every address.",
+        flags=("-i", "--host"), check=_host, allowed="an address or a host name")
+    port: int = _setting(
+        3141, "integer", "The TCP port to listen on.", flags=("-p", "--port"), least=0, most=65535)
+    socket: Path | None = _setting(
+        None, "path", "A Unix socket to listen on, instead of host and port.")
+    workers: int = _setting(
+        1, "integer", "Processes that answer requests.", least=1, most=256)
+    data: Path | None = _setting(
+        None, "path", "The data directory: catalogue, kept copies, snapshots. Default: `.pidex-NAME` beside"
+        " the first folder NAME; where that cannot be written, `$XDG_STATE_HOME/pidex/NAME-HASH`.")
+    prefix: str = _setting(
+        "", "text", "The path below which everything is served, such as `/python`.",
+        check=_prefix, allowed="a path such as /python, of letters, digits and . _ ~ -")
+    public_url: str | None = _setting(
+        None, "text", "The URL at which clients reach this server, prefix included. Without it, requests say.",
+        check=lambda text: _url(text).rstrip("/"),
+        allowed="an http or https URL without credentials or a query")
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "words", "Reverse proxies whose X-Forwarded-* headers are believed: addresses, networks"
+        " (10.0.0.0/8), or `unix` for whoever connects by the Unix socket.",
+        check=_proxy, allowed="addresses, networks or 'unix', separated by commas")
+    tls_cert: Path | None = _setting(
+        None, "path", "The certificate chain for https and HTTP/2 (PEM). Needs tls_key.")
+    tls_key: Path | None = _setting(
+        None, "path", "The private key of tls_cert (PEM, without a passphrase).")
+    check: str = _setting(
+        "whole", "choice", "`whole`: a file is listed once it is a whole archive. `none`: every file is listed"
+        " at once, whatever it contains, as pypiserver does.", choices=("whole", "none"))
+    mutability: str = _setting(
+        "folder", "choice", "What a changed file in the folder means. `folder`: the change is followed."
+        " `immutable`: it is withheld. `volatile`: overwriting is a right.",
+        choices=("folder", "immutable", "volatile"))
+    watch: str = _setting(
+        "auto", "choice", "How changes are noticed between scans. `auto`: by the system's notices, else by"
+        " polling. `poll`: by polling (network file systems). `off`: only by scans.", choices=("auto", "poll", "off"))
+    scan_interval: float = _setting(
+        60.0, "number", "Time between two full scans of the folders.", unit="seconds", least=1, most=86400)
+    page_wait: float = _setting(
+        10.0, "number", "How long a page waits while files of its project are still being read, before 503.",
+        unit="seconds", least=0, most=300)
+    page_cache: int = _setting(
+        64, "integer", "Memory for finished pages, in each worker.", unit="MiB", least=0, most=65536)
+    unmatched_accept: str = _setting(
+        "html", "choice", "What a page answers where the client accepts none of its media types.",
+        choices=("html", "406"))
+    max_age: int = _setting(
+        0, "integer", "How long clients and proxies may use a page without asking again.",
+        unit="seconds", least=0, most=31536000)
+    file_cache_control: str | None = _setting(
+        None, "text", "The Cache-Control header of files. Default: one that suits URLs whose bytes never change.",
+        check=_header, allowed="printable ASCII, such as 'public, max-age=3600'")
+    log: str = _setting("text", "choice", "The form of log lines.", choices=("text", "json", "none"))
+    log_level: str = _setting(
+        "info", "choice", "The least serious lines to log.", choices=("debug", "info", "warning", "error"))
+    log_file: Path | None = _setting(
+        None, "path", "Log to this file instead of standard output. Reopened on SIGHUP.")
+    access_log: bool = _setting(True, "boolean", "One log line for each request.")
+    grace: float = _setting(
+        8.0, "number", "How long running downloads may go on after a stop is asked for.",
+        unit="seconds", least=0, most=3600)
+    fallback_url: str | None = _setting(
+        None, "text", "Redirect unknown projects to this simple index, as pypiserver does. Beware: a misspelt"
+        " private name is then asked there.",
+        check=lambda text: _url(text).rstrip("/") + "/",
+        allowed="an http or https URL without credentials or a query")
+    welcome: Path | None = _setting(
+        None, "path", "A file with the HTML of the welcome page; {{URL}}, {{SIMPLE}}, {{PACKAGES}}, {{NUMPKGS}}"
+        " and {{VERSION}} are filled in, no code in it is run.")
+    health_path: str = _setting(
+        "/health", "text", "A second path of the health check, beside /-/health.",
+        check=_health, allowed="a path of a-z, 0-9, / _ -, which is not one of the server's own")
+    passwords: Path | None = _setting(
+        None, "path", "An htpasswd file (bcrypt, SHA-crypt, apr1 or SHA-1) with the people who may sign in.")
+    guard: frozenset[str] = _setting(
+        frozenset({"update"}), "words", "What needs signing in: `list` (pages), `download` (files), `update`"
+        " (changes), separated by commas.", choices=GUARDS)
+    hash_fragment: str = _setting(
+        "sha256", "choice", "The hash in the links of HTML pages; without one, clients check nothing.",
+        choices=("sha256", "none"))
+    snapshots: int = _setting(
+        7, "integer", "Daily snapshots of the catalogue to keep; 0 takes none.", least=0, most=3650)
+    sandbox_children: int = _setting(
+        2, "integer", "Child processes that look into archives.", least=1, most=64)
+    inspect_timeout: float = _setting(
+        60.0, "number", "How long looking into one archive may take.", unit="seconds", least=1, most=3600)
+
+
+def settings_fields() -> Iterator[tuple[Field[Any], Meta]]:
+    """Every field of `Settings` with what is known of it, in order."""
+    for each in fields(Settings):
+        yield each, each.metadata["setting"]
+
+
+def flag(name: str, meta: Meta) -> str:
+    """The long form of a setting on the command line: '--scan-interval'; the folders are arguments."""
+    if name == "folders":
+        return "FOLDER"
+    return meta.flags[-1] if meta.flags else "--" + name.replace("_", "-")
+
+
+def environment() -> dict[str, str]:
+    """The process's environment: the only place where it is read."""
+    return dict(os.environ)
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
+    """The settings in force: flags over environment over file over default.
+
+    `flags` maps field names to text as typed or to values; None means not given. Raises `ConfigError`
+    with one sentence a line: which setting, where it came from, what is allowed.
+    """
+    values: dict[str, Any] = {each.name: each.value for each in explain(flags, environ)}
+    return Settings(**values)
+
+
+def explain(flags: Mapping[str, object], environ: Mapping[str, str]) -> list[Effective]:
+    """As `load`, and says of each setting where it came from."""
+    faults: list[str] = []
+    known = {each.name: meta for each, meta in settings_fields()}
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    faults += [_unknown("flag", name, known) for name in given if name not in known]
+    variables = {ENV_PREFIX + name.upper(): name for name in known}
+    faults += [_unknown("environment variable", name, variables)
+               for name in sorted(environ) if name.startswith(ENV_PREFIX) and name not in variables]
+    here = Path.cwd()
+    found: dict[str, tuple[object, str]] = {}  # name: raw value, origin
+    for variable, name in variables.items():
+        if name in given:
+            found[name] = (given[name], flag(name, known[name]))
+        elif environ.get(variable):  # an empty variable is one that is not set
+            found[name] = (environ[variable], variable)
+    values: dict[str, tuple[object, str]] = {}
+    for name, (raw, origin) in found.items():
+        try:
+            values[name] = (_read(known[name], raw, typed=True, base=here), origin)
+        except (ValueError, TypeError, RuntimeError):
+            faults.append(_wrong(origin, known[name], raw))
+    path = values.get("config", (None, ""))[0]
+    if isinstance(path, Path):
+        for key, raw in _file(path, faults).items():
+            if key not in known or not known[key].in_file:
+                faults.append(_unknown(f"key in {path}", key, [n for n, m in known.items() if m.in_file]))
+                continue
+            try:  # checked even where something stronger is given
+                values.setdefault(key, (_read(known[key], raw, typed=False, base=path.parent), str(path)))
+            except (ValueError, TypeError, RuntimeError):
+                faults.append(_wrong(f"{key} in {path}", known[key], raw))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    result = [Effective(each.name, *values.get(each.name, (each.default, "default")))
+              for each, _ in settings_fields()]
+    _agree(result)
+    return result
+
+
+def _wrong(subject: str, meta: Meta, raw: object) -> str:
+    return f"{subject} must be {allowed(meta)}, not {shown(raw)!r}."
+
+
+def _unknown(what: str, name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    import difflib  # noqa: PLC0415  # only on the way to an error
+
+    near = difflib.get_close_matches(name.replace("-", "_"), list(known), n=1, cutoff=0.6)
+    hint = f" Did you mean {near[0]}?" if near else " `pidex config schema` lists what there is."
+    return f"Unknown {what}: {name}.{hint}"
+
+
+def _file(path: Path, faults: list[str]) -> dict[str, object]:
+    import tomllib  # noqa: PLC0415  # most servers have no file
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_LIMIT + 1)
+        if len(data) > FILE_LIMIT:
+            raise ConfigError(f"{path} is longer than {FILE_LIMIT} bytes: is it the configuration file?")
+        return tomllib.loads(data.decode())
+    except OSError as error:
+        faults.append(f"The configuration file {path} cannot be read: {error.strerror}.")
+    except UnicodeDecodeError:
+        faults.append(f"{path} is not UTF-8, which TOML has to be.")
+    except tomllib.TOMLDecodeError as error:
+        faults.append(f"{path} is not TOML: {error}.")
+    return {}
+
+
+def _read(meta: Meta, raw: object, *, typed: bool, base: Path) -> object:
+    """The value of a raw one; `typed`: text may stand for numbers and lists. ValueError where not allowed."""
+    text = raw if isinstance(raw, str) else None
+    match meta.kind:
+        case "boolean":
+            if typed and text is not None:
+                return _truth(text)
+            if not isinstance(raw, bool):
+                raise ValueError
+            return raw
+        case "integer" | "number":
+            return _number(meta, raw if text is None or not typed else text.strip(), typed)
+        case "path":
+            return _path(raw, base)
+        case "paths":
+            parts = raw.split(os.pathsep) if isinstance(raw, str) and typed else raw
+            return tuple(dict.fromkeys(_path(part, base) for part in _items(parts)))
+        case "words":
+            parts = raw.split(",") if isinstance(raw, str) and typed else raw
+            words = [_word(meta, part) for part in _items(parts) if part != ""]
+            return frozenset(words) if meta.choices else tuple(dict.fromkeys(words))
+        case _:
+            return _word(meta, raw)
+
+
+def _items(raw: object) -> list[object]:
+    if isinstance(raw, (str, os.PathLike)):
+        return [raw]
+    if not isinstance(raw, (list, tuple, set, frozenset)):
+        raise ValueError
+    return list(raw)
+
+
+def _truth(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("true", "yes", "on", "1"):
+        return True
+    if word in ("false", "no", "off", "0"):
+        return False
+    raise ValueError
+
+
+def _number(meta: Meta, raw: object, typed: bool) -> object:
+    value: float
+    if isinstance(raw, str):
+        if not typed or len(raw) > 30 or not re.fullmatch(NUMBERS[meta.kind], raw):
+            raise ValueError
+        value = int(raw) if meta.kind == "integer" else float(raw)
+    elif isinstance(raw, bool) or not isinstance(raw, (int,) if meta.kind == "integer" else (int, float)):
+        raise ValueError
+    else:
+        value = raw if meta.kind == "integer" else float(raw)
+    if not (meta.least is None or value >= meta.least) or not (meta.most is None or value <= meta.most):
+        raise ValueError
+    return value
+
+
+def _path(raw: object, base: Path) -> Path:
+    if not isinstance(raw, (str, Path)) or str(raw) == "" or "\0" in str(raw):
+        raise ValueError
+    return Path(os.path.normpath(base / Path(raw).expanduser()))
+
+
+def _word(meta: Meta, raw: object) -> str:
+    if not isinstance(raw, str) or "\0" in raw:
+        raise ValueError
+    word = raw.strip()
+    if meta.choices:
+        word = word.lower()
+        if word not in meta.choices:
+            raise ValueError
+    return meta.check(word) if meta.check else word
+
+
+def allowed(meta: Meta) -> str:
+    """What a setting may be, as a noun phrase for a sentence."""
+    if meta.allowed:
+        return meta.allowed
+    if meta.choices:
+        first, last = ", ".join(meta.choices[:-1]), meta.choices[-1]
+        one = meta.kind == "choice"
+        return f"{first} or {last}" if one else f"some of {first} and {last}, separated by commas"
+    if meta.kind in ("integer", "number"):
+        unit = f" {meta.unit}" if meta.unit else ""
+        number = "a whole number" if meta.kind == "integer" else "a number"
+        return f"{number} from {meta.least:g} to {meta.most:.0f}{unit}"
+    words = {"boolean": "true or false", "path": "a path", "paths": "one or more folders"}
+    return words.get(meta.kind, "text")
+
+
+def shown(value: object) -> Any:
+    """A value as people and JSON may see it: paths as text, sets sorted, credentials in URLs masked."""
+    if isinstance(value, (tuple, list)):
+        return [shown(each) for each in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(shown(each) for each in value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, (str, Path)):
+        return re.sub(r"(\w+://)[^/@\s]*@", r"\1***@", str(value))
+    return value
+
+
+def _agree(result: Sequence[Effective]) -> None:
+    """Raise `ConfigError` where settings contradict each other."""
+    by = {each.name: each for each in result}
+    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if by[one].value and not by[other].value:
+            raise ConfigError(f"{one} ({by[one].origin}) needs {other} beside it: https takes a certificate"
+                              " and its key.")
+    guard = by["guard"]
+    assert isinstance(guard.value, frozenset)
+    if guard.value - {"update"} and not by["passwords"].value:
+        asked = " and ".join(sorted(guard.value))
+        raise ConfigError(f"guard ({guard.origin}) asks for signing in to {asked}, and nobody could: set"
+                          " passwords to an htpasswd file.")
+
+
+def served_folders(settings: Settings) -> tuple[Path, ...]:
+    """The folders to serve. Raises `ConfigError` where there is none, or one is missing or unreadable."""
+    if not settings.folders:
+        raise ConfigError("No folder to serve is named. Run `pidex serve FOLDER`, or set folders in the"
+                          " configuration file or PIDEX_FOLDERS.")
+    for folder in settings.folders:
+        if not folder.exists():
+            raise ConfigError(f"The folder {folder} does not exist. Create it or name another one.")
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder. Name the folder that holds the packages.")
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise ConfigError(f"The folder {folder} cannot be read by this user. Give it read and search"
+                              " permission.")
+    return settings.folders
+
+
+def separate(indexes: Mapping[str, Sequence[Path]]) -> None:
+    """Raise `ConfigError` where folders of two indexes are the same or nest: each file has one owner."""
+    real = [(name, folder, folder.resolve()) for name, folders in indexes.items() for folder in folders]
+    for name, folder, inner in real:
+        for other, outside, outer in real:
+            if name != other and inner.is_relative_to(outer):
+                raise ConfigError(f"The folder {folder} of the index {name} lies in {outside} of the index"
+                                  f" {other}. Folders of two indexes must be apart.")
+
+
+def data_dir(settings: Settings, environ: Mapping[str, str] | None = None, *, create: bool = False,
+             warn: Callable[[str], None] = lambda _: None) -> Path:
+    """The data directory: `data`, else `.pidex-NAME` beside the first folder, else in XDG's state directory.
+
+    One that exists is preferred over one that would have to be made. `create` makes it, for its owner only.
+    `warn` is told where the fallback is taken. Raises `ConfigError` where it lies in a served folder or
+    cannot be written.
+    """
+    chosen = settings.data
+    if chosen is None:
+        first = served_folders(settings)[0].resolve()
+        chosen = first.parent / f".pidex-{first.name or 'root'}"
+        apart = not any(chosen.is_relative_to(each.resolve()) for each in settings.folders)
+        if not chosen.exists() and not (apart and os.access(first.parent, os.W_OK | os.X_OK)):
+            beside, chosen = chosen, _state_dir(first, environment() if environ is None else environ)
+            warn(f"The data directory is {chosen}: {beside} cannot be made. Name one on the folder's own file"
+                 " system with --data, so that a replaced file's last good version can be kept.")
+    real = chosen.resolve()
+    for folder in settings.folders:
+        if real.is_relative_to(folder.resolve()):
+            raise ConfigError(f"The data directory {chosen} lies in the served folder {folder}, where others"
+                              " write. Name one outside it with --data.")
+    if create:
+        _make(chosen)
+    return chosen
+
+
+def _state_dir(folder: Path, environ: Mapping[str, str]) -> Path:
+    home = environ.get("XDG_STATE_HOME", "")
+    base = Path(home) if home.startswith("/") else Path(environ.get("HOME") or "/") / ".local" / "state"
+    mark = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+    return base / "pidex" / f"{folder.name or 'root'}-{mark}"
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConfigError(f"The data directory {path} is a file. Name a directory with --data.") from None
+    except OSError as error:
+        raise ConfigError(f"The data directory {path} cannot be made: {error.strerror}. Name another one with"
+                          " --data, or change the permissions.") from None
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigError(f"The data directory {path} cannot be written by this user. Run as its owner, or"
+                          " name another one with --data.")
+
+
+def schema() -> dict[str, object]:
+    """The JSON schema (2020-12) of the configuration file."""
+    kinds = {"boolean": "boolean", "integer": "integer", "number": "number"}
+    properties: dict[str, object] = {}
+    for each, meta in settings_fields():
+        if not meta.in_file:
+            continue
+        one: dict[str, object] = {"type": kinds.get(meta.kind, "string")}
+        if meta.choices:
+            one["enum"] = list(meta.choices)
+        if meta.least is not None:
+            one |= {"minimum": meta.least, "maximum": meta.most}
+        if meta.kind in ("paths", "words"):
+            one = {"type": "array", "items": one, "uniqueItems": True}
+        one["description"] = meta.doc + (f" In {meta.unit}." if meta.unit else "")
+        if each.default is not None and each.default is not MISSING:
+            one["default"] = shown(each.default)
+        properties[each.name] = one
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "pidex.toml",
+            "type": "object", "additionalProperties": False, "properties": properties}

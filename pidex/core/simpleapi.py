@@ -1,0 +1,235 @@
+"""The simple repository API 1.4: project pages, project lists and the flat list of files as bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from pidex.core.model import File, Page, ProjectName, Status
+
+HTML = "text/html"
+V1_HTML = "application/vnd.pypi.simple.v1+html"
+V1_JSON = "application/vnd.pypi.simple.v1+json"
+#: What is claimed in HTML for ever (PEP 833), and in JSON until namespaces are offered (APV-2).
+API_VERSION = "1.4"
+
+#: Bytes: the least size of a chunk of a streamed list, its last one excepted.
+CHUNK_BYTES = 65_536
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # naive: no zone to format
+_LAST_MICROSECOND = 253_402_300_799_999_999  # the end of the year 9999
+#: What HTML may not contain, even escaped: controls, non-characters, halves of surrogate pairs.
+_NOT_HTML = re.compile(
+    "[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+    + "]"
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+").fullmatch
+
+_insertion_order = msgspec.json.Encoder()
+_sorted = msgspec.json.Encoder(order="sorted")
+
+
+def page_html(page: Page, *, file_base: str) -> bytes:
+    """A project page as HTML (HTM-1 to HTM-13). `file_base` is relative and ends in `/`.
+
+    One anchor a line, each a direct child of body, attributes always in the same order and never without a
+    value: fragile readers of such pages exist. A quarantined project shows no file (4.7).
+    """
+    title = f"Links for {_html_text(page.name)}"
+    meta = f'<meta name="pypi:project-status" content="{page.status.value}">\n'
+    if page.status_reason and (reason := _html_text(page.status_reason)):
+        meta += f'<meta name="pypi:project-status-reason" content="{reason}">\n'
+    base = escape(file_base)
+    parts = [_html_head(title, meta)]
+    parts += [_anchor(file, base) for file in _offered(page)]
+    parts.append(_html_tail(page.serial))
+    return "".join(parts).encode()
+
+
+def page_json(page: Page, *, file_base: str) -> bytes:
+    """A project page as JSON (JSN-1 to JSN-5), keys always in the same order, with a newline at the end."""
+    status: dict[str, str] = {"status": page.status.value}
+    if page.status_reason and page.status_reason.strip():
+        status["reason"] = page.status_reason
+    return to_json(
+        {
+            "meta": {"api-version": API_VERSION, "_last-serial": page.serial},
+            "name": page.project,
+            "project-status": status,
+            "versions": page.versions,
+            "files": [_json_file(file, file_base) for file in _offered(page)],
+        }
+    )
+
+
+def names_html(names: Iterable[ProjectName], serial: int) -> Iterator[bytes]:
+    """The project list as HTML, in the order of `names`, in chunks of `CHUNK_BYTES` or more (LST-1, LST-5)."""
+
+    def lines() -> Iterator[str]:
+        yield _html_head("Simple index")
+        for project, name, _ in names:
+            href = project if _PLAIN_NAME(project) else _path(project)
+            text = name if _PLAIN_NAME(name) else _html_text(name)
+            yield f'<a href="{href}/">{text}</a><br />\n'
+        yield _html_tail(serial)
+
+    return _chunks(lines())
+
+
+def names_json(names: Iterable[ProjectName], serial: int) -> Iterator[bytes]:
+    """The project list as JSON, in the order of `names`, in chunks of `CHUNK_BYTES` or more (LST-2, LST-3)."""
+
+    def pieces() -> Iterator[str]:
+        yield f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial:d}}},"projects":['
+        comma = ""
+        for _, name, last_serial in names:
+            text = f'"{name}"' if _PLAIN_NAME(name) else to_json(name).decode().rstrip()
+            yield f'{comma}{{"name":{text},"_last-serial":{last_serial:d}}}'
+            comma = ","
+        yield "]}\n"
+
+    return _chunks(pieces())
+
+
+def flat_html(files: Iterable[File], *, file_base: str) -> Iterator[bytes]:
+    """All files on one page, for `--find-links`, in the order of `files`, in chunks of `CHUNK_BYTES` or more."""
+
+    def lines() -> Iterator[str]:
+        base = escape(file_base)
+        yield _html_head("All files")
+        for file in files:
+            yield _anchor(file, base)
+        yield _html_tail()
+
+    return _chunks(lines())
+
+
+def file_path(file: File) -> str:
+    """`<2>/<2>/<60 hex>/<filename>`, percent-encoded: where a file is, below `packages/` of its index.
+
+    Encodes everything but unreserved characters and `!`; `+` too, since stores exist that read it as a space.
+    """
+    digest = file.blake2b_256
+    return f"{digest[:2]}/{digest[2:4]}/{digest[4:]}/{_path(file.filename)}"
+
+
+def upload_time_text(us: int) -> str:
+    """Microseconds since 1970 as `YYYY-MM-DDThh:mm:ss.ffffffZ`.
+
+    Always six digits: some readers insist on a fraction, and older Pythons read three or six digits only.
+    Times before 1970 or after 9999 (folders hold such files) become the nearest that can be written.
+    """
+    moment = _EPOCH + timedelta(microseconds=min(max(us, 0), _LAST_MICROSECOND))
+    return moment.isoformat(timespec="microseconds") + "Z"
+
+
+def to_json(value: Any, *, sort_keys: bool = False) -> bytes:
+    """A value as JSON with a newline at the end. What UTF-8 cannot hold becomes U+FFFD, never an error."""
+    encoder = _sorted if sort_keys else _insertion_order
+    try:
+        return encoder.encode(value) + b"\n"
+    except UnicodeEncodeError:
+        return encoder.encode(_encodable(value)) + b"\n"
+
+
+def yanked_json(file: File) -> bool | str:
+    """`yanked` as the simple API has it: false, true, or a reason that is not empty (PEP 592, PEP 691)."""
+    if file.yanked is None:
+        return False
+    return file.yanked if file.yanked.strip() else True
+
+
+def _offered(page: Page) -> tuple[File, ...]:
+    return () if page.status is Status.QUARANTINED else page.files
+
+
+def _html_head(title: str, meta: str = "") -> str:
+    """Everything before the first anchor. `title` and `meta` are HTML already."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="pypi:repository-version" content="{API_VERSION}">\n{meta}'
+        f"<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n"
+    )
+
+
+def _html_tail(serial: int | None = None) -> str:
+    comment = "" if serial is None else f"<!--SERIAL {serial:d}-->\n"
+    return f"</body>\n</html>\n{comment}"
+
+
+def _anchor(file: File, base: str) -> str:
+    attributes = f'href="{base}{file_path(file)}#sha256={file.sha256}"'
+    if file.requires_python and (requires := _html_text(file.requires_python)):
+        attributes += f' data-requires-python="{requires}"'
+    if file.metadata_sha256:
+        attributes += (
+            f' data-dist-info-metadata="sha256={file.metadata_sha256}"'
+            f' data-core-metadata="sha256={file.metadata_sha256}"'
+        )
+    if file.yanked is not None:
+        attributes += f' data-yanked="{_html_text(file.yanked)}"'
+    return f"<a {attributes}>{_html_text(file.filename)}</a><br />\n"
+
+
+def _json_file(file: File, base: str) -> dict[str, object]:
+    requires = file.requires_python
+    return {
+        "filename": file.filename,
+        "url": base + file_path(file),
+        "hashes": {"sha256": file.sha256},
+        "requires-python": requires if requires and requires.strip() else None,
+        "core-metadata": {"sha256": file.metadata_sha256} if file.metadata_sha256 else False,
+        "size": file.size,
+        "upload-time": upload_time_text(file.upload_time),
+        "yanked": yanked_json(file),
+    }
+
+
+def _html_text(text: str) -> str:
+    """Text for HTML, between tags or in double quotes; on one line, and without what HTML cannot hold."""
+    if not text.isprintable():
+        text = " ".join(_NOT_HTML.sub("\ufffd", " ".join(text.split())).split())
+    return escape(text.strip())
+
+
+def _path(segment: str) -> str:
+    """One segment of a URL's path. Bytes that are no UTF-8 (from file names) come out as they went in."""
+    if _PLAIN_NAME(segment):
+        return segment
+    try:
+        return quote(segment, safe="!", errors="surrogateescape")
+    except UnicodeEncodeError:
+        return quote(_SURROGATE.sub("\ufffd", segment), safe="!")
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encodable(item) for item in value]
+    return value
+
+
+def _chunks(pieces: Iterable[str]) -> Iterator[bytes]:
+    """Joined pieces, encoded, each chunk but the last of at least `CHUNK_BYTES`."""
+    waiting: list[str] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)  # characters; never more than bytes
+        if size >= CHUNK_BYTES:
+            yield "".join(waiting).encode()
+            waiting.clear()
+            size = 0
+    if waiting:
+        yield "".join(waiting).encode()

@@ -6,14 +6,23 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from pidex.core.tokens import TokenScope
+
 DEFAULT_INDEX = "main"
 
 
 class Principal(NamedTuple):
-    """Who is asking. `name` is None for anonymous; `groups` are what grants speak of."""
+    """Who is asking. `name` is None for anonymous; `groups` are what grants speak of.
+
+    `token` narrows what the user may do; `via` says how the caller was known ('password', 'token',
+    'session', 'proxy', 'htpasswd', 'command'), `address` from where; both go into the audit.
+    """
 
     name: str | None = None
     groups: frozenset[str] = frozenset({"anonymous"})
+    token: TokenScope | None = None
+    via: str = ""
+    address: str | None = None
 
 
 ANONYMOUS = Principal()
@@ -31,10 +40,15 @@ class Stat(NamedTuple):
     device: int
 
 
+NO_STAT = Stat(0, 0, 0, 0, 0)
+
+
 class PlaceState(StrEnum):
     """What is known of one path in a folder."""
 
-    UNREAD = "unread"  # found by the first listing since the start, never looked into: its project's page waits
+    UNREAD = (
+        "unread"  # found by the first listing since the start, never looked into: its project's page waits
+    )
     PENDING = "pending"  # not whole yet (growing, truncated): looked at again with doubling pauses
     WHOLE = "whole"  # a whole archive; sha256 is known
     REFUSED = "refused"  # will never be listed as it is; the reason says why
@@ -167,7 +181,7 @@ class File:
     shelf: Shelf = Shelf.FOLDER
     root: int = 0
     path: str = ""
-    stat: Stat = Stat(0, 0, 0, 0, 0)
+    stat: Stat = NO_STAT
 
 
 class Status(StrEnum):

@@ -1,4 +1,4 @@
-"""Content negotiation: which media type, coding and kind of error body to send, and whether an ETag matches."""
+"""Content negotiation: the media type, coding and kind of error body to send, and ETag comparison."""
 
 from __future__ import annotations
 

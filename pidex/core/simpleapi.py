@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import date
+from functools import lru_cache
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +23,7 @@ API_VERSION = "1.4"
 #: Bytes: the least size of a chunk of a streamed list, its last one excepted.
 CHUNK_BYTES = 65_536
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # naive: no zone to format
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _LAST_MICROSECOND = 253_402_300_799_999_999  # the end of the year 9999
 #: What HTML may not contain, even escaped: controls, non-characters, halves of surrogate pairs.
 _NOT_HTML = re.compile(
@@ -71,7 +72,7 @@ def page_json(page: Page, *, file_base: str) -> bytes:
 
 
 def names_html(names: Iterable[ProjectName], serial: int) -> Iterator[bytes]:
-    """The project list as HTML, in the order of `names`, in chunks of `CHUNK_BYTES` or more (LST-1, LST-5)."""
+    """The project list as HTML in the order of `names`, chunks of `CHUNK_BYTES` and more (LST-1, LST-5)."""
 
     def lines() -> Iterator[str]:
         yield _html_head("Simple index")
@@ -85,7 +86,7 @@ def names_html(names: Iterable[ProjectName], serial: int) -> Iterator[bytes]:
 
 
 def names_json(names: Iterable[ProjectName], serial: int) -> Iterator[bytes]:
-    """The project list as JSON, in the order of `names`, in chunks of `CHUNK_BYTES` or more (LST-2, LST-3)."""
+    """The project list as JSON in the order of `names`, chunks of `CHUNK_BYTES` and more (LST-2, LST-3)."""
 
     def pieces() -> Iterator[str]:
         yield f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial:d}}},"projects":['
@@ -100,7 +101,7 @@ def names_json(names: Iterable[ProjectName], serial: int) -> Iterator[bytes]:
 
 
 def flat_html(files: Iterable[File], *, file_base: str) -> Iterator[bytes]:
-    """All files on one page, for `--find-links`, in the order of `files`, in chunks of `CHUNK_BYTES` or more."""
+    """All files on one page, for find-links, in the order of `files`, chunks of `CHUNK_BYTES` and more."""
 
     def lines() -> Iterator[str]:
         base = escape(file_base)
@@ -127,8 +128,10 @@ def upload_time_text(us: int) -> str:
     Always six digits: some readers insist on a fraction, and older Pythons read three or six digits only.
     Times before 1970 or after 9999 (folders hold such files) become the nearest that can be written.
     """
-    moment = _EPOCH + timedelta(microseconds=min(max(us, 0), _LAST_MICROSECOND))
-    return moment.isoformat(timespec="microseconds") + "Z"
+    seconds, fraction = divmod(min(max(us, 0), _LAST_MICROSECOND), 1_000_000)
+    days, seconds = divmod(seconds, 86_400)
+    minutes, seconds = divmod(seconds, 60)
+    return f"{_day_text(days)}T{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.{fraction:06d}Z"
 
 
 def to_json(value: Any, *, sort_keys: bool = False) -> bytes:
@@ -145,6 +148,11 @@ def yanked_json(file: File) -> bool | str:
     if file.yanked is None:
         return False
     return file.yanked if file.yanked.strip() else True
+
+
+@lru_cache(maxsize=1_024)
+def _day_text(days: int) -> str:
+    return date.fromordinal(_EPOCH_DAY + days).isoformat()
 
 
 def _offered(page: Page) -> tuple[File, ...]:

@@ -19,6 +19,8 @@ ENV_PREFIX = "PIDEX_"
 #: Bytes read of a configuration file at most.
 FILE_LIMIT = 1 << 20
 NUMBERS = {"integer": "-?[0-9]+", "number": r"-?[0-9]+(\.[0-9]+)?"}
+#: A variable of the scripts of a checkout: where their virtual environment is. No setting.
+OUTSIDE = f"{ENV_PREFIX}VENV"
 GUARDS = ("list", "download", "update")
 
 
@@ -32,8 +34,9 @@ class Meta(NamedTuple):
     choices: tuple[str, ...] = ()
     least: float | None = None
     most: float | None = None
-    check: Callable[[str], str] | None = None
-    allowed: str | None = None  # what the check asks for, as a noun phrase
+    pattern: str | None = None  # a regular expression for the whole value
+    check: Callable[[str], str] | None = None  # makes the value, or raises ValueError
+    allowed: str | None = None  # what pattern and check ask for, as a noun phrase
     in_file: bool = True
 
 
@@ -49,22 +52,6 @@ def _setting(default: Any, kind: str, doc: str, **rest: Any) -> Any:
     return field(default=default, metadata={"setting": Meta(kind, doc, **rest)})
 
 
-def _host(text: str) -> str:
-    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    if not re.fullmatch(r"[A-Za-z0-9._:%-]+", bare):
-        raise ValueError
-    return bare
-
-
-def _prefix(text: str) -> str:
-    bare = text.strip("/")
-    if bare and not re.fullmatch(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", bare):
-        raise ValueError
-    if any(segment in (".", "..") for segment in bare.split("/")):
-        raise ValueError
-    return f"/{bare}" if bare else ""
-
-
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -75,26 +62,14 @@ def _url(text: str) -> str:
     return text
 
 
-def _health(text: str) -> str:
-    if not re.fullmatch(r"/[a-z0-9/_-]+", text) or "//" in text:
-        raise ValueError
-    if text.split("/")[1] in ("simple", "packages", "pypi", "legacy", "-"):
-        raise ValueError
-    return text
-
-
 def _proxy(text: str) -> str:
     import ipaddress  # noqa: PLC0415  # 5 ms, and most servers trust nobody
 
     return text if text == "unix" else str(ipaddress.ip_network(text, strict=False))
 
 
-def _header(text: str) -> str:
-    if not re.fullmatch(r"[\x20-\x7e]+", text):
-        raise ValueError
-    return text
-
-
+# A table: one look shows a whole row.
+# fmt: off
 @dataclass(frozen=True)
 class Settings:
     """Everything that can be set. A field is a flag, a `PIDEX_` variable and a key of the file.
@@ -109,7 +84,8 @@ class Settings:
         None, "path", "The configuration file (TOML).", flags=("-c", "--config"), in_file=False)
     host: str = _setting(
         "127.0.0.1", "text", "The address to listen on: 0.0.0.0 is every IPv4 address, :: every address.",
-        flags=("-i", "--host"), check=_host, allowed="an address or a host name")
+        flags=("-i", "--host"), pattern=r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?\]?",
+        check=lambda text: text.strip("[]"), allowed="an address or a host name")
     port: int = _setting(
         3141, "integer", "The TCP port to listen on.", flags=("-p", "--port"), least=0, most=65535)
     socket: Path | None = _setting(
@@ -121,9 +97,10 @@ class Settings:
         " the first folder NAME; where that cannot be written, `$XDG_STATE_HOME/pidex/NAME-HASH`.")
     prefix: str = _setting(
         "", "text", "The path below which everything is served, such as `/python`.",
-        check=_prefix, allowed="a path such as /python, of letters, digits and . _ ~ -")
+        pattern=r"/*(?!\.\.?(/|$))([A-Za-z0-9._~-]+(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*)?/*",
+        check=lambda text: f"/{text.strip('/')}".rstrip("/"), allowed="a path such as /python, of letters, digits and . _ ~ -")
     public_url: str | None = _setting(
-        None, "text", "The URL at which clients reach this server, prefix included. Without it, requests say.",
+        None, "text", "The URL at which clients reach this server, prefix included. Default: as asked for.",
         check=lambda text: _url(text).rstrip("/"),
         allowed="an http or https URL without credentials or a query")
     trusted_proxies: tuple[str, ...] = _setting(
@@ -135,15 +112,16 @@ class Settings:
     tls_key: Path | None = _setting(
         None, "path", "The private key of tls_cert (PEM, without a passphrase).")
     check: str = _setting(
-        "whole", "choice", "`whole`: a file is listed once it is a whole archive. `none`: every file is listed"
-        " at once, whatever it contains, as pypiserver does.", choices=("whole", "none"))
+        "whole", "choice", "`whole`: a file is listed once it is a whole archive. `none`: every file is"
+        " listed at once, whatever it contains, as pypiserver does.", choices=("whole", "none"))
     mutability: str = _setting(
         "folder", "choice", "What a changed file in the folder means. `folder`: the change is followed."
         " `immutable`: it is withheld. `volatile`: overwriting is a right.",
         choices=("folder", "immutable", "volatile"))
     watch: str = _setting(
         "auto", "choice", "How changes are noticed between scans. `auto`: by the system's notices, else by"
-        " polling. `poll`: by polling (network file systems). `off`: only by scans.", choices=("auto", "poll", "off"))
+        " polling. `poll`: by polling (network file systems). `off`: only by scans.",
+        choices=("auto", "poll", "off"))
     scan_interval: float = _setting(
         60.0, "number", "Time between two full scans of the folders.", unit="seconds", least=1, most=86400)
     page_wait: float = _setting(
@@ -158,8 +136,8 @@ class Settings:
         0, "integer", "How long clients and proxies may use a page without asking again.",
         unit="seconds", least=0, most=31536000)
     file_cache_control: str | None = _setting(
-        None, "text", "The Cache-Control header of files. Default: one that suits URLs whose bytes never change.",
-        check=_header, allowed="printable ASCII, such as 'public, max-age=3600'")
+        None, "text", "The Cache-Control header of files. Default: one for URLs whose bytes never change.",
+        pattern=r"[\x20-\x7e]+", allowed="printable ASCII, such as 'public, max-age=3600'")
     log: str = _setting("text", "choice", "The form of log lines.", choices=("text", "json", "none"))
     log_level: str = _setting(
         "info", "choice", "The least serious lines to log.", choices=("debug", "info", "warning", "error"))
@@ -170,16 +148,17 @@ class Settings:
         8.0, "number", "How long running downloads may go on after a stop is asked for.",
         unit="seconds", least=0, most=3600)
     fallback_url: str | None = _setting(
-        None, "text", "Redirect unknown projects to this simple index, as pypiserver does. Beware: a misspelt"
-        " private name is then asked there.",
+        None, "text", "Redirect unknown projects to this simple index, as pypiserver does. Beware: a"
+        " misspelt private name is then asked there.",
         check=lambda text: _url(text).rstrip("/") + "/",
         allowed="an http or https URL without credentials or a query")
     welcome: Path | None = _setting(
-        None, "path", "A file with the HTML of the welcome page; {{URL}}, {{SIMPLE}}, {{PACKAGES}}, {{NUMPKGS}}"
-        " and {{VERSION}} are filled in, no code in it is run.")
+        None, "path", "The welcome page's HTML, in which {{URL}}, {{SIMPLE}}, {{PACKAGES}}, {{NUMPKGS}} and"
+        " {{VERSION}} are filled in; no code in it is run.")
     health_path: str = _setting(
         "/health", "text", "A second path of the health check, beside /-/health.",
-        check=_health, allowed="a path of a-z, 0-9, / _ -, which is not one of the server's own")
+        pattern=r"/(?!(simple|packages|pypi|legacy|-)(/|$))[a-z0-9_-]+(/[a-z0-9_-]+)*/?",
+        allowed="a path of a-z, 0-9, / _ -, which is not one of the server's own")
     passwords: Path | None = _setting(
         None, "path", "An htpasswd file (bcrypt, SHA-crypt, apr1 or SHA-1) with the people who may sign in.")
     guard: frozenset[str] = _setting(
@@ -194,6 +173,8 @@ class Settings:
         2, "integer", "Child processes that look into archives.", least=1, most=64)
     inspect_timeout: float = _setting(
         60.0, "number", "How long looking into one archive may take.", unit="seconds", least=1, most=3600)
+
+# fmt: on
 
 
 def settings_fields() -> Iterator[tuple[Field[Any], Meta]]:
@@ -231,8 +212,11 @@ def explain(flags: Mapping[str, object], environ: Mapping[str, str]) -> list[Eff
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     faults += [_unknown("flag", name, known) for name in given if name not in known]
     variables = {ENV_PREFIX + name.upper(): name for name in known}
-    faults += [_unknown("environment variable", name, variables)
-               for name in sorted(environ) if name.startswith(ENV_PREFIX) and name not in variables]
+    faults += [
+        _unknown("environment variable", name, variables)
+        for name in sorted(environ)
+        if name.startswith(ENV_PREFIX) and name not in variables and name != OUTSIDE
+    ]
     here = Path.cwd()
     found: dict[str, tuple[object, str]] = {}  # name: raw value, origin
     for variable, name in variables.items():
@@ -258,8 +242,10 @@ def explain(flags: Mapping[str, object], environ: Mapping[str, str]) -> list[Eff
                 faults.append(_wrong(f"{key} in {path}", known[key], raw))
     if faults:
         raise ConfigError("\n".join(faults))
-    result = [Effective(each.name, *values.get(each.name, (each.default, "default")))
-              for each, _ in settings_fields()]
+    result = [
+        Effective(each.name, *values.get(each.name, (each.default, "default")))
+        for each, _ in settings_fields()
+    ]
     _agree(result)
     return result
 
@@ -354,7 +340,7 @@ def _number(meta: Meta, raw: object, typed: bool) -> object:
 def _path(raw: object, base: Path) -> Path:
     if not isinstance(raw, (str, Path)) or str(raw) == "" or "\0" in str(raw):
         raise ValueError
-    return Path(os.path.normpath(base / Path(raw).expanduser()))
+    return base / Path(raw).expanduser()  # `..` stays: behind a symbolic link it means something else
 
 
 def _word(meta: Meta, raw: object) -> str:
@@ -365,6 +351,8 @@ def _word(meta: Meta, raw: object) -> str:
         word = word.lower()
         if word not in meta.choices:
             raise ValueError
+    if meta.pattern and not re.fullmatch(meta.pattern, word):
+        raise ValueError
     return meta.check(word) if meta.check else word
 
 
@@ -402,44 +390,45 @@ def _agree(result: Sequence[Effective]) -> None:
     by = {each.name: each for each in result}
     for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
         if by[one].value and not by[other].value:
-            raise ConfigError(f"{one} ({by[one].origin}) needs {other} beside it: https takes a certificate"
-                              " and its key.")
+            raise ConfigError(
+                f"{one} ({by[one].origin}) needs {other} beside it: https takes a certificate and its key."
+            )
     guard = by["guard"]
     assert isinstance(guard.value, frozenset)
     if guard.value - {"update"} and not by["passwords"].value:
         asked = " and ".join(sorted(guard.value))
-        raise ConfigError(f"guard ({guard.origin}) asks for signing in to {asked}, and nobody could: set"
-                          " passwords to an htpasswd file.")
+        raise ConfigError(
+            f"guard ({guard.origin}) asks for signing in to {asked}, and nobody could: set"
+            " passwords to an htpasswd file."
+        )
 
 
 def served_folders(settings: Settings) -> tuple[Path, ...]:
     """The folders to serve. Raises `ConfigError` where there is none, or one is missing or unreadable."""
     if not settings.folders:
-        raise ConfigError("No folder to serve is named. Run `pidex serve FOLDER`, or set folders in the"
-                          " configuration file or PIDEX_FOLDERS.")
+        raise ConfigError(
+            "No folder to serve is named. Run `pidex serve FOLDER`, or set folders in the"
+            " configuration file or PIDEX_FOLDERS."
+        )
     for folder in settings.folders:
         if not folder.exists():
             raise ConfigError(f"The folder {folder} does not exist. Create it or name another one.")
         if not folder.is_dir():
             raise ConfigError(f"{folder} is not a folder. Name the folder that holds the packages.")
         if not os.access(folder, os.R_OK | os.X_OK):
-            raise ConfigError(f"The folder {folder} cannot be read by this user. Give it read and search"
-                              " permission.")
+            raise ConfigError(
+                f"The folder {folder} cannot be read by this user. Give it read and search permission."
+            )
     return settings.folders
 
 
-def separate(indexes: Mapping[str, Sequence[Path]]) -> None:
-    """Raise `ConfigError` where folders of two indexes are the same or nest: each file has one owner."""
-    real = [(name, folder, folder.resolve()) for name, folders in indexes.items() for folder in folders]
-    for name, folder, inner in real:
-        for other, outside, outer in real:
-            if name != other and inner.is_relative_to(outer):
-                raise ConfigError(f"The folder {folder} of the index {name} lies in {outside} of the index"
-                                  f" {other}. Folders of two indexes must be apart.")
-
-
-def data_dir(settings: Settings, environ: Mapping[str, str] | None = None, *, create: bool = False,
-             warn: Callable[[str], None] = lambda _: None) -> Path:
+def data_dir(
+    settings: Settings,
+    environ: Mapping[str, str] | None = None,
+    *,
+    create: bool = False,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Path:
     """The data directory: `data`, else `.pidex-NAME` beside the first folder, else in XDG's state directory.
 
     One that exists is preferred over one that would have to be made. `create` makes it, for its owner only.
@@ -453,13 +442,17 @@ def data_dir(settings: Settings, environ: Mapping[str, str] | None = None, *, cr
         apart = not any(chosen.is_relative_to(each.resolve()) for each in settings.folders)
         if not chosen.exists() and not (apart and os.access(first.parent, os.W_OK | os.X_OK)):
             beside, chosen = chosen, _state_dir(first, environment() if environ is None else environ)
-            warn(f"The data directory is {chosen}: {beside} cannot be made. Name one on the folder's own file"
-                 " system with --data, so that a replaced file's last good version can be kept.")
+            warn(
+                f"The data directory is {chosen}: {beside} cannot be made. Name one on the folder's own file"
+                " system with --data, so that a replaced file's last good version can be kept."
+            )
     real = chosen.resolve()
     for folder in settings.folders:
         if real.is_relative_to(folder.resolve()):
-            raise ConfigError(f"The data directory {chosen} lies in the served folder {folder}, where others"
-                              " write. Name one outside it with --data.")
+            raise ConfigError(
+                f"The data directory {chosen} lies in the served folder {folder}, where others"
+                " write. Name one outside it with --data."
+            )
     if create:
         _make(chosen)
     return chosen
@@ -478,11 +471,15 @@ def _make(path: Path) -> None:
     except FileExistsError:
         raise ConfigError(f"The data directory {path} is a file. Name a directory with --data.") from None
     except OSError as error:
-        raise ConfigError(f"The data directory {path} cannot be made: {error.strerror}. Name another one with"
-                          " --data, or change the permissions.") from None
+        raise ConfigError(
+            f"The data directory {path} cannot be made: {error.strerror}. Name another one with"
+            " --data, or change the permissions."
+        ) from None
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        raise ConfigError(f"The data directory {path} cannot be written by this user. Run as its owner, or"
-                          " name another one with --data.")
+        raise ConfigError(
+            f"The data directory {path} cannot be written by this user. Run as its owner, or"
+            " name another one with --data."
+        )
 
 
 def schema() -> dict[str, object]:
@@ -497,11 +494,18 @@ def schema() -> dict[str, object]:
             one["enum"] = list(meta.choices)
         if meta.least is not None:
             one |= {"minimum": meta.least, "maximum": meta.most}
+        if meta.pattern:
+            one["pattern"] = f"^({meta.pattern})$"
         if meta.kind in ("paths", "words"):
             one = {"type": "array", "items": one, "uniqueItems": True}
         one["description"] = meta.doc + (f" In {meta.unit}." if meta.unit else "")
         if each.default is not None and each.default is not MISSING:
             one["default"] = shown(each.default)
         properties[each.name] = one
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "pidex.toml",
-            "type": "object", "additionalProperties": False, "properties": properties}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pidex.toml",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+    }

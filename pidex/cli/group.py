@@ -1,0 +1,136 @@
+"""The root command: sub-commands loaded when they are asked for, and errors as sentences with exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import cast
+
+import click
+
+from pidex import __version__
+from pidex.core.errors import ConfigError, PidexError
+
+#: Name: module below pidex.cli (its command is called `command`) and the line in `pidex --help`.
+COMMANDS = {
+    "serve": ("serve", "Serve folders of packages to pip, uv, poetry and pdm."),
+    "scan": ("scan", "Look through the folders now, and say what is listed and what is not, and why."),
+    "why": ("why", "Say everything known of a project or a file: listed or not, and why."),
+    "doctor": ("doctor", "Check the set-up, and say what to do about what is wrong."),
+    "config": ("configuration", "Show, check and describe the settings."),
+}
+DONE, FAILED, USAGE, UNHEALTHY = 0, 1, 2, 3
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"pidex.cli.{COMMANDS[cmd_name][0]}")
+        return cast("click.Command", module.command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(_unknown(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    if os.path.isdir(name):
+        return f"No such command: {name}. To serve that folder, run `pidex serve {name}`."
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f"No such command: {name}." + (f" Did you mean {near[0]}?" if near else "")
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", prog_name="pidex", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an unexpected error.")
+def pidex(debug: bool) -> None:
+    """A private Python package index: `pidex serve FOLDER` is all it takes."""
+
+
+def refusal(platform: str) -> str | None:
+    """Why pidex does not run on a platform (`sys.platform`), or None where it does."""
+    if platform in ("win32", "cygwin"):
+        return (
+            "pidex does not run on Windows: it relies on hard links, file locks and process signals of"
+            " Linux and macOS; run it in WSL 2 or in a Linux container."
+        )
+    return None
+
+
+def run(command: click.Command, args: Sequence[str] | None = None, *, platform: str = sys.platform) -> int:
+    """Run a command line and return its exit code. Errors are one sentence on stderr, never a traceback."""
+    given = list(sys.argv[1:] if args is None else args)
+    name = command.name or "pidex"
+    refused = refusal(platform)
+    if refused:
+        return _say(name, refused, FAILED)
+    try:
+        result = command.main(given, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.UsageError as error:
+        hint = error.ctx.command_path if error.ctx else name
+        return _say(name, f"{error.format_message()} `{hint} --help` says more.", USAGE)
+    except click.ClickException as error:
+        return _say(name, error.format_message(), FAILED)
+    except ConfigError as error:
+        return _say(name, str(error), USAGE)
+    except PidexError as error:
+        return _say(name, str(error), FAILED)
+    except ModuleNotFoundError as error:
+        if "--debug" in given:
+            raise
+        return _say(name, missing(error.name or str(error)), FAILED)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`pidex scan | head`): no complaint at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (KeyboardInterrupt, click.Abort):
+        return _say(name, "interrupted.", 130)
+    except Exception as error:
+        if "--debug" in given:
+            raise
+        text = f"unexpected {type(error).__name__}: {error}. `{name} --debug ...` shows where."
+        return _say(name, text, FAILED)
+    return result if isinstance(result, int) else DONE
+
+
+def missing(module: str) -> str:
+    """What to install where a module is missing: named by its extra where it belongs to one."""
+    top = module.partition(".")[0]
+    extra = {"psycopg": "postgres"}.get(top)
+    if extra:
+        return (
+            f"the Python module {top} is missing, which the extra {extra} brings."
+            f" Install it with: {sys.executable} -m pip install 'pidex[{extra}]'"
+        )
+    project = {"passlib": "libpass"}.get(top, top)
+    return (
+        f"the Python module {top} is missing: this installation is not complete."
+        f" Install it with: {sys.executable} -m pip install {project}"
+    )
+
+
+def _say(name: str, text: str, code: int) -> int:
+    for line in text.splitlines() or [text]:
+        print(f"{name}: {line}", file=sys.stderr)
+    return code

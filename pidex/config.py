@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -18,6 +18,16 @@ from pidex.core.errors import ConfigError
 ENV_PREFIX = "PIDEX_"
 #: Bytes read of a configuration file at most.
 FILE_LIMIT = 1 << 20
+TRUTH = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
 NUMBERS = {"integer": "-?[0-9]+", "number": r"-?[0-9]+(\.[0-9]+)?"}
 #: A variable of the scripts of a checkout: where their virtual environment is. No setting.
 OUTSIDE = f"{ENV_PREFIX}VENV"
@@ -97,8 +107,9 @@ class Settings:
         " the first folder NAME; where that cannot be written, `$XDG_STATE_HOME/pidex/NAME-HASH`.")
     prefix: str = _setting(
         "", "text", "The path below which everything is served, such as `/python`.",
-        pattern=r"/*(?!\.\.?(/|$))([A-Za-z0-9._~-]+(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*)?/*",
-        check=lambda text: f"/{text.strip('/')}".rstrip("/"), allowed="a path such as /python, of letters, digits and . _ ~ -")
+        pattern=r"/*((?!\.\.?(/|$))[A-Za-z0-9._~-]+(/|$))*/*",
+        check=lambda text: f"/{text.strip('/')}".rstrip("/"),
+        allowed="a path such as /python, of letters, digits and . _ ~ -")
     public_url: str | None = _setting(
         None, "text", "The URL at which clients reach this server, prefix included. Default: as asked for.",
         check=lambda text: _url(text).rstrip("/"),
@@ -285,11 +296,10 @@ def _read(meta: Meta, raw: object, *, typed: bool, base: Path) -> object:
     text = raw if isinstance(raw, str) else None
     match meta.kind:
         case "boolean":
-            if typed and text is not None:
-                return _truth(text)
-            if not isinstance(raw, bool):
+            value = TRUTH.get(text.strip().lower()) if typed and text is not None else raw
+            if not isinstance(value, bool):
                 raise ValueError
-            return raw
+            return value
         case "integer" | "number":
             return _number(meta, raw if text is None or not typed else text.strip(), typed)
         case "path":
@@ -311,15 +321,6 @@ def _items(raw: object) -> list[object]:
     if not isinstance(raw, (list, tuple, set, frozenset)):
         raise ValueError
     return list(raw)
-
-
-def _truth(text: str) -> bool:
-    word = text.strip().lower()
-    if word in ("true", "yes", "on", "1"):
-        return True
-    if word in ("false", "no", "off", "0"):
-        return False
-    raise ValueError
 
 
 def _number(meta: Meta, raw: object, typed: bool) -> object:
@@ -390,9 +391,7 @@ def _agree(result: Sequence[Effective]) -> None:
     by = {each.name: each for each in result}
     for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
         if by[one].value and not by[other].value:
-            raise ConfigError(
-                f"{one} ({by[one].origin}) needs {other} beside it: https takes a certificate and its key."
-            )
+            raise ConfigError(f"{one} ({by[one].origin}) needs {other} beside it: https takes both.")
     guard = by["guard"]
     assert isinstance(guard.value, frozenset)
     if guard.value - {"update"} and not by["passwords"].value:
@@ -480,32 +479,3 @@ def _make(path: Path) -> None:
             f"The data directory {path} cannot be written by this user. Run as its owner, or"
             " name another one with --data."
         )
-
-
-def schema() -> dict[str, object]:
-    """The JSON schema (2020-12) of the configuration file."""
-    kinds = {"boolean": "boolean", "integer": "integer", "number": "number"}
-    properties: dict[str, object] = {}
-    for each, meta in settings_fields():
-        if not meta.in_file:
-            continue
-        one: dict[str, object] = {"type": kinds.get(meta.kind, "string")}
-        if meta.choices:
-            one["enum"] = list(meta.choices)
-        if meta.least is not None:
-            one |= {"minimum": meta.least, "maximum": meta.most}
-        if meta.pattern:
-            one["pattern"] = f"^({meta.pattern})$"
-        if meta.kind in ("paths", "words"):
-            one = {"type": "array", "items": one, "uniqueItems": True}
-        one["description"] = meta.doc + (f" In {meta.unit}." if meta.unit else "")
-        if each.default is not None and each.default is not MISSING:
-            one["default"] = shown(each.default)
-        properties[each.name] = one
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "pidex.toml",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": properties,
-    }

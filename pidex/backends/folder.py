@@ -1,0 +1,528 @@
+"""Folders on a disk: listing them, keeping second names for files, and opening files for serving."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat as modes
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pidex.core import names
+from pidex.core.errors import Changing
+from pidex.core.folder import SETTLE_SECONDS, is_sidecar, same, same_but_ctime
+from pidex.core.interfaces import Handle, Storage
+from pidex.core.model import Entry, File, Problem, Shelf, Stat
+
+#: The longest file name that every file system and archive tool takes, in bytes.
+LONGEST_NAME_BYTES = 255
+#: How much is read at once to hash a file, in bytes.
+HASH_BLOCK_BYTES = 1024 * 1024
+#: Hashes remembered of files whose ctime alone changed, in files.
+REMEMBERED_FILES = 4096
+#: What a client is told to wait, in seconds, while a file's bytes are not the admitted ones.
+RETRY_AFTER_SECONDS = 2
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
+#: What a folder holds that is a git repository without a work tree.
+_BARE = ("HEAD", "objects", "refs")
+
+
+class KeptFile(NamedTuple):
+    """A file in the data directory: its hash, its stat, and how many names its bytes have in all."""
+
+    sha256: str
+    stat: Stat
+    links: int
+
+
+class Folder(Storage):
+    """The roots of an index, and beside them, in the data directory, a second name for each listed file.
+
+    `keep` is the folder of the second names (`<keep>/<2>/<sha256>`), None for none. They cost no space while
+    the file lies in the folder, and hold its bytes when the folder's name is unlinked or replaced. Where a
+    hard link is impossible (another file system, not permitted, too many) there is none, and nothing is
+    copied: the file is then served from the folder alone.
+
+    All methods may be called from threads, and in several processes; only the one that holds the data
+    directory keeps and releases.
+    """
+
+    def __init__(self, roots: Sequence[str | os.PathLike[str]], keep: str | os.PathLike[str] | None) -> None:
+        self._roots = tuple(os.fspath(Path(root).absolute()) for root in roots)
+        self._keep = os.fspath(Path(keep).absolute()) if keep is not None else None
+        self._digests: OrderedDict[tuple[int, ...], str] = OrderedDict()
+        self._lock = threading.Lock()
+        #: Why the last second name could not be made, or None (for reports).
+        self.keep_trouble: str | None = None
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        return self._roots
+
+    def path(self, root: int, path: str) -> str:
+        """The absolute path of a place."""
+        return f"{self._roots[root]}/{path}" if path else self._roots[root]
+
+    # --- listing --------------------------------------------------------------------------------------------
+
+    def list(self, root: int, folder: str = "") -> Iterator[Entry | Problem]:
+        """Every package-like file at or below `folder` of a root, which may also name a single file.
+
+        Never seen: dot files and folders, temporary names, sidecars (`.asc`, `.metadata`, ...), and symlinked
+        folders, at any depth, asked for by name too. Symlinked files are followed, also out of the root. What
+        cannot be served is a `Problem`; nothing is raised for what lies in a folder, and nothing is yielded
+        for what does not exist, except for a missing root (code `root-missing`, path '').
+        """
+        base = self._roots[root]
+        try:
+            fd = os.open(base, _DIRECTORY & ~os.O_NOFOLLOW)  # the root itself may be a link
+        except OSError as error:
+            yield Problem(root, "", "root-missing", f"the folder {base} cannot be read: {_said(error)}")
+            return
+        try:
+            if folder:
+                yield from self._at(root, fd, folder.strip("/").split("/"))
+            else:
+                yield from self._below(root, fd, "")
+        finally:
+            os.close(fd)
+
+    def _at(self, root: int, base: int, parts: Sequence[str]) -> Iterator[Entry | Problem]:
+        """What lies at a path below the root, found step by step as a walk from the root would find it."""
+        fd, path = os.dup(base), ""
+        try:
+            for number, part in enumerate(parts):
+                if part.startswith(".") or not part:
+                    return
+                status = os.stat(part, dir_fd=fd, follow_symlinks=False)
+                if not modes.S_ISDIR(status.st_mode):
+                    if number == len(parts) - 1:
+                        linked = modes.S_ISLNK(status.st_mode)
+                        item = self._file(root, path, part, _Named(part, fd, status), linked)
+                        if item is not None:
+                            yield item
+                    return
+                path += part + "/"
+                opened = os.open(part, _DIRECTORY, dir_fd=fd)
+                os.close(fd)
+                fd = opened
+                if _is_bare(fd):
+                    yield _bare(root, path)
+                    return
+            yield from self._below(root, fd, path)
+        except PermissionError as error:
+            yield _shut(root, path, error)
+        except OSError:
+            return  # it went away on the way
+        finally:
+            os.close(fd)
+
+    def _below(self, root: int, base: int, prefix: str) -> Iterator[Entry | Problem]:
+        """Walk the folder that `base` is opened on; `prefix` is its path, with a slash at its end, or ''."""
+        folders = [""]
+        while folders:
+            below = folders.pop()
+            path = prefix + below
+            fd = base
+            try:
+                if below:
+                    fd = os.open(below, _DIRECTORY, dir_fd=base)
+                    if _is_bare(fd):
+                        yield _bare(root, path)
+                        continue
+                with os.scandir(fd) as entries:
+                    for entry in entries:
+                        name = entry.name
+                        if name[0] == ".":
+                            continue
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(f"{below}{name}/")
+                            continue
+                        item = self._file(root, path, name, entry, entry.is_symlink())
+                        if item is not None:
+                            yield item
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # it went away since its parent was read
+            except OSError as error:
+                yield _shut(root, path, error)
+            finally:
+                if fd != base:
+                    os.close(fd)
+
+    def _file(
+        self, root: int, folder: str, name: str, entry: os.DirEntry[str] | _Named, linked: bool
+    ) -> Entry | Problem | None:
+        """What a listing says of one name that is no folder; None for what is never seen."""
+        if not linked and not names.is_package(name):
+            if names.is_temporary(name) or is_sidecar(name):
+                return None
+            return _problem(root, folder, name, "not-a-package", "its name ends as no package's does")
+        if names.is_temporary(name):
+            return None
+        path = folder + name
+        if not path.isascii() and _unspeakable(path):
+            return _problem(root, folder, name, "bad-name", "its name is not UTF-8: rename it")
+        try:
+            status = entry.stat()
+        except FileNotFoundError:
+            if not linked:
+                return None
+            return _problem(root, folder, name, "broken-link", "it is a link to nothing")
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return _problem(root, folder, name, "loop", "it is a link that leads back to itself")
+            return _problem(root, folder, name, "unreadable", f"it cannot be read: {_said(error)}")
+        if linked:
+            if modes.S_ISDIR(status.st_mode) or is_sidecar(name):
+                return None
+            if not names.is_package(name):
+                return _problem(root, folder, name, "not-a-package", "its name ends as no package's does")
+        if not modes.S_ISREG(status.st_mode):
+            return _problem(root, folder, name, "not-a-file", "it is a pipe, socket or device, not a file")
+        if len(name) * 4 > LONGEST_NAME_BYTES and len(name.encode()) > LONGEST_NAME_BYTES:
+            return _problem(root, folder, name, "bad-name", f"its name exceeds {LONGEST_NAME_BYTES} bytes")
+        return Entry(root, path, _stat(status))
+
+    def stat(self, root: int, path: str) -> Stat | None:
+        """What lies at a path now (links followed), or None where that is no file."""
+        try:
+            status = os.stat(self.path(root, path))
+        except (OSError, ValueError):
+            return None
+        return _stat(status) if modes.S_ISREG(status.st_mode) else None
+
+    def identity(self, root: int) -> tuple[int, bool] | None:
+        """A root's device number and whether nothing at all lies in it; None where it cannot be read.
+
+        A mount that went away leaves an empty folder of another device behind, which is no reason to
+        forget what lay on it.
+        """
+        try:
+            with os.scandir(self._roots[root]) as entries:
+                return os.stat(self._roots[root]).st_dev, next(entries, None) is None
+        except OSError:
+            return None
+
+    # --- second names ---------------------------------------------------------------------------------------
+
+    def keep(self, entry: Entry, sha256: str) -> Stat | None:
+        """Give the bytes of a file that was looked into their second name; the stat of it.
+
+        The inode may be another one than the entry's, where the same bytes were kept before. None where no
+        hard link can be made. Raises `Changing` where the file is not the one that was looked into any more:
+        its stat is compared just before and just after the link is made, since making it moves ctime.
+        """
+        if self._keep is None:
+            return None
+        target = self.kept_path(sha256)
+        path = self.path(entry.root, entry.path)
+        before = self.stat(entry.root, entry.path)
+        if before is None or not same(before, entry.stat):
+            raise _changing(entry.path)
+        present = self.kept(sha256)
+        if present is not None:
+            if (present.inode, present.device) == (before.inode, before.device):
+                return before
+            if self.sound(sha256) is not None:
+                return present
+            self.release([sha256])
+        try:
+            self._link(path, target)
+        except OSError as error:
+            self.keep_trouble = _said(error)
+            return None
+        after = self.kept(sha256)
+        if after is None or not same_but_ctime(after, before):
+            self.release([sha256])
+            raise _changing(entry.path)
+        return after
+
+    @staticmethod
+    def _link(path: str, target: str) -> None:
+        # A directory descriptor makes Python use linkat, which alone follows a link to the file it names.
+        for attempt in (1, 2):
+            try:
+                os.link(path, target, src_dir_fd=_anywhere(), follow_symlinks=True)
+                return
+            except FileNotFoundError:
+                if attempt == 2:
+                    raise
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+
+    def kept(self, sha256: str) -> Stat | None:
+        """The stat of the second name, or None. Whether its bytes still are its name's, `sound` says."""
+        if self._keep is None:
+            return None
+        try:
+            status = os.lstat(self.kept_path(sha256))
+        except OSError:
+            return None
+        return _stat(status) if modes.S_ISREG(status.st_mode) else None
+
+    def sound(self, sha256: str) -> Stat | None:
+        """The stat of the second name if its bytes, read now or unchanged since they were, have this hash."""
+        if self._keep is None:
+            return None
+        try:
+            fd = os.open(self.kept_path(sha256), _FILE | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            found = _opened(fd)
+            if found is not None and self._digest(fd, found, wait=True) == sha256:
+                return found
+            return None
+        finally:
+            os.close(fd)
+
+    def release(self, sha256s: Iterable[str]) -> None:
+        """Drop second names. Those that do not exist are dropped already."""
+        for sha256 in sha256s:
+            if self._keep is not None:
+                with contextlib.suppress(FileNotFoundError, PermissionError):
+                    os.unlink(self.kept_path(sha256))
+
+    def list_kept(self) -> Iterator[KeptFile]:
+        """Everything that has a second name."""
+        if self._keep is None:
+            return
+        for shelf in _scanned(self._keep):
+            for entry in _scanned(shelf.path) if shelf.is_dir(follow_symlinks=False) else ():
+                with contextlib.suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    if modes.S_ISREG(status.st_mode):
+                        yield KeptFile(entry.name, _stat(status), status.st_nlink)
+
+    def kept_path(self, sha256: str) -> str:
+        """Where the second name of these bytes is or would be."""
+        return f"{self._keep}/{sha256[:2]}/{sha256}"
+
+    # --- serving --------------------------------------------------------------------------------------------
+
+    def open(self, file: File, *, wait: bool = True) -> Handle:
+        """Open a listed file for serving.
+
+        The shelf that the row names comes first, the other one second. Either is taken where size, mtime and
+        inode are the row's. Where only ctime differs (a link or unlink of another name, a rename, a chmod) or
+        the inode does (the other shelf), the bytes are hashed once and that is remembered, so that git's
+        unlinking never makes an outage and a writer that sets mtime back never passes.
+
+        Raises `Changing` where neither has the admitted bytes. With `wait` False it raises `BlockingIOError`
+        instead of hashing: call again in a thread.
+        """
+        on_shelf = (self.kept_path(file.sha256), _FILE | os.O_NOFOLLOW) if self._keep is not None else None
+        in_folder = (self.path(file.root, file.path), _FILE) if file.root < len(self._roots) else None
+        ways = (on_shelf, in_folder) if file.shelf is Shelf.KEPT else (in_folder, on_shelf)
+        for way in ways:
+            if way is None:
+                continue
+            try:
+                fd = os.open(*way)
+            except (OSError, ValueError):
+                continue
+            handle = _Open(self, fd, file)
+            try:
+                if handle.admitted(wait):
+                    return handle
+            except BaseException:
+                handle.close()
+                raise
+            handle.close()
+        raise _changing(file.filename)
+
+    def _digest(self, fd: int, found: Stat, *, wait: bool) -> str | None:
+        """The sha256 of an open file, remembered for as long as its whole stat stays; None where it moved."""
+        with self._lock:
+            known = self._digests.get(found)
+            if known is not None:
+                self._digests.move_to_end(found)
+                return known
+        if not wait:
+            raise BlockingIOError(errno.EAGAIN, "the file must be hashed first")
+        # A write within the clock tick of this stat would not show in it: let the tick pass before reading.
+        time.sleep(SETTLE_SECONDS)
+        digest = hashlib.sha256()
+        offset = 0
+        while block := os.pread(fd, HASH_BLOCK_BYTES, offset):
+            digest.update(block)
+            offset += len(block)
+            if offset > found.size:
+                return None
+        if _opened(fd) != found:
+            return None
+        text = digest.hexdigest()
+        with self._lock:
+            self._digests[found] = text
+            while len(self._digests) > REMEMBERED_FILES:
+                self._digests.popitem(last=False)
+        return text
+
+
+class _Open(Handle):
+    """A descriptor on a listed file. Used by one request at a time; may move between threads."""
+
+    __slots__ = ("_fd", "_file", "_folder", "_stat", "size")
+
+    def __init__(self, folder: Folder, fd: int, file: File) -> None:
+        self._folder = folder
+        self._fd = fd
+        self._file = file
+        self._stat = file.stat
+        self.size = file.size
+
+    def admitted(self, wait: bool) -> bool:
+        """Whether this descriptor has the admitted bytes; takes its stat as the one to hold it to."""
+        found = _opened(self._fd)
+        if found is None or found.size != self._file.size:
+            return False
+        if same(found, self._stat):
+            return True
+        if found.mtime_ns != self._stat.mtime_ns:
+            return False
+        try:
+            if self._folder._digest(self._fd, found, wait=wait) != self._file.sha256:
+                return False
+        except BlockingIOError:
+            raise
+        except OSError:
+            return False
+        self._stat = found
+        return True
+
+    def check(self, *, wait: bool = True) -> None:
+        """Raise `Changing` where the bytes are no longer the admitted ones.
+
+        Where only ctime moved, the file is hashed before this returns, so that an unlink in the middle of a
+        download goes unnoticed and changed bytes never pass. With `wait` False that raises `BlockingIOError`:
+        call again in a thread.
+        """
+        found = _opened(self._fd)
+        if found is not None:
+            if same(found, self._stat):
+                return
+            if same_but_ctime(found, self._stat) and self.admitted(wait):
+                return
+        raise _changing(self._file.filename)
+
+    def read(self, offset: int, length: int) -> bytes:
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError as error:
+            raise _changing(self._file.filename) from error
+
+    def read_cached(self, offset: int, length: int) -> bytes | None:
+        if not _NOWAIT:
+            return None
+        buffer = bytearray(min(length, max(self.size - offset, 0)))
+        try:
+            count = os.preadv(self._fd, [buffer], offset, _NOWAIT)
+        except OSError:
+            return None  # not in memory, or a file system that cannot say: `read` waits or explains
+        return bytes(buffer) if count == len(buffer) else bytes(memoryview(buffer)[:count])
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Named(NamedTuple):
+    """One name in an open folder, with as much of a directory entry as a listing asks for."""
+
+    name: str
+    folder: int
+    status: os.stat_result
+
+    def stat(self) -> os.stat_result:
+        return os.stat(self.name, dir_fd=self.folder) if modes.S_ISLNK(self.status.st_mode) else self.status
+
+
+def _stat(status: os.stat_result) -> Stat:
+    return Stat(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+
+
+def _opened(fd: int) -> Stat | None:
+    """The stat of a descriptor; None where it is no regular file, or a network mount has lost it."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return _stat(status) if modes.S_ISREG(status.st_mode) else None
+
+
+def _changing(name: str) -> Changing:
+    return Changing(
+        f"{name} is being written to: its bytes are not those that were listed. Try again in a moment.",
+        retry_after=RETRY_AFTER_SECONDS,
+    )
+
+
+def _is_bare(fd: int) -> bool:
+    """Whether a folder is a git repository without a work tree: its files are not for serving (S13)."""
+    try:
+        for name in _BARE:
+            os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _bare(root: int, path: str) -> Problem:
+    return Problem(root, path.rstrip("/"), "bare-repository", "it is a git repository: it is not entered")
+
+
+def _shut(root: int, path: str, error: OSError) -> Problem:
+    reason = f"the folder cannot be listed: {_said(error)}; what was known of it stays"
+    return Problem(root, _spoken(path.rstrip("/")), "folder-unreadable", reason)
+
+
+def _problem(root: int, folder: str, name: str, code: str, reason: str) -> Problem:
+    return Problem(root, _spoken(folder + name), code, reason)
+
+
+def _unspeakable(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _spoken(path: str) -> str:
+    r"""A path as text: bytes that are not UTF-8 as `\xNN`."""
+    if not _unspeakable(path):
+        return path
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _said(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _scanned(path: str) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            yield from entries
+    except OSError:
+        return
+
+
+_ANYWHERE: list[int] = []
+
+
+def _anywhere() -> int:
+    if not _ANYWHERE:
+        _ANYWHERE.append(os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    return _ANYWHERE[0]

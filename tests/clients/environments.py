@@ -1,7 +1,7 @@
 """The installers under test, each in a virtual environment of its own under .cache/clients.
 
-`python -m tests.clients.environments [NAME ...]` makes all, or those named. Needs a package registry that pip is set up
-for; what is installed is pinned with hashes in requirements/client-NAME.txt.
+`python -m tests.clients.environments [NAME ...]` makes all, or those named. Needs a package registry that pip
+is set up for; what is installed is pinned with hashes in requirements/client-NAME.txt.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def version_of(python: str) -> tuple[int, int] | None:
     """The version of a Python that runs and can make environments with pip in them, else None."""
     code = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode != 0:
@@ -91,7 +91,7 @@ def find_python(client: Client) -> str:
             return path
     oldest, newest = (".".join(map(str, version)) for version in (client.oldest, client.newest))
     raise Unavailable(
-        f"{client.name} runs on Python {oldest} to {newest} only, and there is none with venv and ensurepip on the path"
+        f"{client.name} runs on Python {oldest} to {newest} only, and none with venv and ensurepip is here"
     )
 
 
@@ -107,8 +107,11 @@ def make(client: Client) -> Path:
         python = find_python(client)
         print(f"{client.name}: making {client.folder} with {python}", file=sys.stderr, flush=True)
         run([python, "-m", "venv", "--clear", str(client.folder)], client)
-        install = [str(client.program("python")), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        run([*install, "--require-hashes", "-r", str(client.requirements)], client)
+        install = [str(client.program("python")), "-m", "pip", "install", "-q", "--no-deps"]
+        run(
+            [*install, "--disable-pip-version-check", "--require-hashes", "-r", str(client.requirements)],
+            client,
+        )
         stamp.write_text(want)
     return client.folder
 
@@ -116,7 +119,7 @@ def make(client: Client) -> Path:
 def run(command: list[str], client: Client) -> None:
     """Run one step of a set-up. Raises Unavailable with the end of what it said."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         raise Unavailable(f"{client.name}: {command[1:4]} took longer than {PATIENCE} s") from None
     if done.returncode != 0:

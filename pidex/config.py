@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -224,7 +224,7 @@ def explain(flags: Mapping[str, object], environ: Mapping[str, str]) -> list[Eff
     faults += [_unknown("flag", name, known) for name in given if name not in known]
     variables = {ENV_PREFIX + name.upper(): name for name in known}
     faults += [
-        _unknown("environment variable", name, variables)
+        _unknown("environment variable", name, known, ENV_PREFIX)
         for name in sorted(environ)
         if name.startswith(ENV_PREFIX) and name not in variables and name != OUTSIDE
     ]
@@ -265,10 +265,11 @@ def _wrong(subject: str, meta: Meta, raw: object) -> str:
     return f"{subject} must be {allowed(meta)}, not {shown(raw)!r}."
 
 
-def _unknown(what: str, name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+def _unknown(what: str, name: str, known: Iterable[str], prefix: str = "") -> str:
     import difflib  # noqa: PLC0415  # only on the way to an error
 
-    near = difflib.get_close_matches(name.replace("-", "_"), list(known), n=1, cutoff=0.6)
+    word = name.removeprefix(prefix).replace("-", "_").lower()
+    near = [prefix + (each.upper() if prefix else each) for each in difflib.get_close_matches(word, known, 1)]
     hint = f" Did you mean {near[0]}?" if near else " `pidex config schema` lists what there is."
     return f"Unknown {what}: {name}.{hint}"
 

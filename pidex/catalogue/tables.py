@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -30,6 +31,16 @@ metadata = MetaData(
 
 #: SQLite gives out row ids for INTEGER only; PostgreSQL needs 64 bits.
 Id = BigInteger().with_variant(Integer, "sqlite")
+
+# --- about the catalogue itself --------------------------------------------------------------------------
+
+#: `program`: the pidex version that last changed the tables, so that an older one can name it when refusing.
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
 
 # --- decided: what people and time decided; kept, backed up, never rebuilt ---------------------------------
 
@@ -51,7 +62,7 @@ indexes = Table(
     CheckConstraint("mutability in ('folder', 'immutable', 'volatile')", name="mutability"),
 )
 
-#: In a bucket a file is in the index because of this row; in a folder it remembers first seen, by whom and how.
+#: In a bucket a file is in the index because of this row; in a folder the row remembers first seen and who.
 admissions = Table(
     "admissions",
     metadata,
@@ -144,7 +155,7 @@ statuses = Table(
 journal = Table(
     "journal",
     metadata,
-    Column("serial", BigInteger, primary_key=True, autoincrement=False),
+    Column("serial", Id, primary_key=True, autoincrement=False),
     Column("index_id", ForeignKey("indexes.id"), nullable=False),
     Column("project", Text, nullable=False),
     Column("version", Text),
@@ -174,6 +185,9 @@ audit = Table(
 
 # --- derived: read out of the folders and files; `pidex scan --rebuild` makes them again --------------------
 
+#: The condition of the partial index below; a query uses the index only where it says exactly this.
+UNFINISHED = text("state <> 'whole'")
+
 #: One row a path of a folder: what lies there, and what a look into it said.
 places = Table(
     "places",
@@ -195,8 +209,13 @@ places = Table(
     Column("looks", Integer, nullable=False, server_default="0"),
     Column("next_look", Float),
     Index(None, "index_id", "key"),
-    Index("ix_places_unread", "index_id", "project", sqlite_where=Column("state", Text) == "unread",
-          postgresql_where=Column("state", Text) == "unread"),
+    # Few places are not whole; the page of a project asks for them each time it is made.
+    Index(
+        "ix_places_unfinished", "index_id", "project", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED
+    ),
+    CheckConstraint("state in ('unread', 'pending', 'whole', 'refused')", name="state"),
+    # Stored in the order of the key: one tree to write instead of two.
+    sqlite_with_rowid=False,
 )
 
 #: Things in folders that no place can be made of: broken links, loops, unreadable files and folders.

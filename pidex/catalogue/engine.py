@@ -1,0 +1,255 @@
+"""The catalogue: one database, opened, checked, migrated, read in snapshots and written one at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc, select, text
+from sqlalchemy.engine import URL, make_url
+
+import pidex
+from pidex.catalogue import schema, snapshots
+from pidex.catalogue.probe import PostgresProbe, Probe, SqliteProbe
+from pidex.catalogue.refusals import damaged, translated
+from pidex.catalogue.tables import counters, metadata
+from pidex.core.errors import CatalogueError
+
+#: How long a writer waits for the one before it, in seconds.
+BUSY_SECONDS = 10
+#: Connections kept open, and how many more a burst of threads may open. A thread waits BUSY_SECONDS for one.
+POOL_SIZE = 8
+POOL_BURST = 56
+#: SQLite's page cache of each connection, in KiB.
+CACHE_KIB = 4096
+#: What a write-ahead log is cut back to once it is written into the database, in bytes.
+WAL_BYTES = 64 * 1024 * 1024
+
+#: One migration at a time: any fixed number that nothing else in the database uses.
+_MIGRATION_LOCK = 7_095_339
+
+_TAKE_TURN = select(counters.c.value).where(counters.c.name == "serial").with_for_update()
+
+
+class Catalogue:
+    """A pool of connections to one catalogue. Safe to use from threads, and from several processes at once.
+
+    `path` is the file of a SQLite catalogue and None for PostgreSQL.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self.path = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+        self._url = url
+        self._engine = _sqlite(url) if self.path is not None else _postgresql(url)
+        self._reader: Engine
+        self._writer: Engine
+        if self.path is not None:
+            self._reader = self._engine
+            self._writer = self._engine.execution_options(pidex_begin="BEGIN IMMEDIATE")
+        else:
+            self._reader = self._engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+            self._writer = self._engine
+        self._pid = os.getpid()
+
+    @classmethod
+    def open(
+        cls, url_or_path: str | Path, *, create: bool = True, clock: Callable[[], float] = time.time
+    ) -> Self:
+        """Open a catalogue by its file or `postgresql://` URL.
+
+        `create` makes a missing one and migrates an older one (the main process and commands that hold
+        the data directory, after a snapshot); without it both are refused, and nothing is written.
+        Raises `CatalogueError`: missing, corrupt, made by a newer pidex, or no catalogue at all.
+        """
+        catalogue = cls(_address(url_or_path))
+        try:
+            catalogue._ready(create, clock)
+        except BaseException:
+            catalogue.close()
+            raise
+        return catalogue
+
+    @property
+    def dialect(self) -> str:
+        """'sqlite' or 'postgresql'."""
+        return self._engine.dialect.name
+
+    @property
+    def name(self) -> str:
+        """What messages call this catalogue: its file, or its URL without the password."""
+        return str(self.path) if self.path is not None else self._url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one consistent state from its first statement to the end of the block."""
+        with translated(self.name), self._here(self._reader).connect() as conn, conn.begin():
+            yield conn
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """The writing transaction: committed at the end of the block, undone by an exception.
+
+        There is one at a time, on both engines and over all processes, so serials taken inside become
+        visible in their order (SER-1). Keep the block short: others wait `BUSY_SECONDS` at most.
+        """
+        with translated(self.name), self._here(self._writer).begin() as conn:
+            if self.path is None:
+                conn.execute(_TAKE_TURN)
+            yield conn
+
+    def probe(self) -> Probe:
+        """A change probe for this process."""
+        if self.path is not None:
+            return SqliteProbe(self.path, self.read)
+        return PostgresProbe(self.read)
+
+    def close(self) -> None:
+        """Close all pooled connections. The catalogue opens new ones if it is used again."""
+        self._engine.dispose()
+
+    def _here(self, engine: Engine) -> Engine:
+        # A forked child must not speak on its parent's connections.
+        if self._pid != os.getpid():
+            self._engine.dispose(close=False)
+            self._pid = os.getpid()
+        return engine
+
+    def _ready(self, create: bool, clock: Callable[[], float]) -> None:
+        if self.path is not None:
+            self._prepare_file(self.path, create)
+        with self.read() as conn:
+            found = schema.stored(conn)
+            if found == schema.REVISION:
+                _touch_tables(conn)
+                return
+            if found is None and schema.tables(conn):
+                raise CatalogueError(
+                    f"{self.name} is a database, but not a pidex catalogue. Name another data directory."
+                )
+            if found is not None and not schema.is_known(found):
+                made_by = schema.program(conn) or "an unknown version"
+                raise CatalogueError(
+                    f"The catalogue {self.name} was made by a newer pidex ({made_by}, tables {found}); "
+                    f"this is pidex {pidex.__version__} (tables {schema.REVISION}). Run the newer pidex."
+                )
+        if not create:
+            what = "is empty" if found is None else f"still has the tables of an older pidex ({found})"
+            raise CatalogueError(f"The catalogue {self.name} {what}. Start `pidex serve` to make it ready.")
+        if found is not None and self.path is not None:
+            snapshots.take(self.path, snapshots.folder_of(self.path), clock(), why="migration")
+        self._migrate()
+
+    def _prepare_file(self, path: Path, create: bool) -> None:
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            if not create:
+                raise CatalogueError(f"There is no catalogue {path}. Start `pidex serve` first.") from None
+            try:
+                # Later revisions hold password hashes and tokens: for the owner's eyes only.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            except OSError as error:
+                raise CatalogueError(f"The catalogue {path} cannot be made: {error.strerror}.") from error
+            return
+        except OSError as error:
+            raise CatalogueError(f"The catalogue {path} cannot be opened: {error.strerror}.") from error
+        # SQLite takes an empty file for a new database. With snapshots beside it, it is a lost one.
+        if size == 0 and snapshots.list(snapshots.folder_of(path)):
+            raise damaged(str(path), "it is empty")
+
+    def _migrate(self) -> None:
+        with translated(self.name), self._writer.begin() as conn:
+            if self.path is None:
+                conn.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            if schema.stored(conn) != schema.REVISION:  # another process may have been first
+                schema.migrate(conn)
+        # Statements prepared before, and what SQLite's planner read when it connected, are of the old tables.
+        self._engine.dispose()
+
+
+def _address(url_or_path: str | Path) -> URL:
+    if isinstance(url_or_path, str) and "://" in url_or_path:
+        try:
+            url = make_url(url_or_path)
+        except exc.ArgumentError:
+            raise CatalogueError(
+                "The catalogue's URL cannot be read: use postgresql://user@host/db."
+            ) from None
+        if url.get_backend_name() == "sqlite":
+            return URL.create("sqlite", database=str(url.database))
+        if url.get_backend_name() not in ("postgresql", "postgres"):
+            raise CatalogueError(
+                f"No catalogue can be kept in {url.drivername}: use a file or postgresql://."
+            )
+        return url.set(drivername="postgresql+psycopg")
+    return URL.create("sqlite", database=str(url_or_path))
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_BURST,
+        pool_timeout=BUSY_SECONDS,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(dbapi: Any, _record: object) -> None:
+        cursor = dbapi.cursor()
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+            cursor.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
+        finally:
+            cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        # The driver begins nothing by itself (isolation_level None). A plain BEGIN takes its snapshot with
+        # the first statement; a writer takes the lock at once, so that it never has to give up half-way.
+        begin = conn.get_execution_options().get("pidex_begin", "BEGIN")
+        dbapi: Any = conn.connection.driver_connection
+        dbapi.execute(begin)
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(
+            url,
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_BURST,
+            pool_timeout=BUSY_SECONDS,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"connect_timeout": BUSY_SECONDS, "options": "-c timezone=UTC"},
+        )
+    except ModuleNotFoundError as error:
+        raise CatalogueError(
+            f"A PostgreSQL catalogue needs {error.name}: install `pidex[postgres]`."
+        ) from error
+
+
+def _touch_tables(conn: Connection) -> None:
+    """Read the first and the last row of each table: cheap at any size, and it meets most damage.
+
+    A cut-off file, an overwritten start and a broken table root are seen here. A flipped bit deep inside is
+    found by the check of the daily snapshot.
+    """
+    if conn.dialect.name != "sqlite":
+        return
+    for table in metadata.sorted_tables:
+        keys = [*table.primary_key]
+        conn.execute(select(table).order_by(*keys).limit(1)).all()
+        conn.execute(select(table).order_by(*(key.desc() for key in keys)).limit(1)).all()

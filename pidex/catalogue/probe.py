@@ -1,0 +1,101 @@
+"""Whether anything changed, asked on every request: a few microseconds, and which projects to forget."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from pidex.catalogue import journal
+from pidex.catalogue.refusals import translated
+
+#: More changes than this since the last question, and the answer is: everything.
+MAX_CHANGES = 10_000
+
+Read = Callable[[], AbstractContextManager[Connection]]
+
+
+class Probe:
+    """Asks one catalogue for changes. Safe in threads; each has an own view of what it has been told."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    def changed(self) -> bool:
+        """Whether this thread may have missed a change since it last asked; True at its first question.
+
+        True does not promise a change that a reader can see: ask `changes`.
+        """
+        raise NotImplementedError
+
+    def changes(self, since: int) -> tuple[int, list[tuple[str, str]] | None]:
+        """The newest serial, and the (index name, project) pairs touched after serial `since`.
+
+        None in place of the list: everything may have changed (more than MAX_CHANGES, or serials went back).
+        """
+        with self._read() as conn:
+            newest = journal.serial(conn)
+            if newest == since:
+                return newest, []
+            if newest < since or newest - since > MAX_CHANGES:
+                return newest, None
+            return newest, journal.touched(conn, since)
+
+
+class SqliteProbe(Probe):
+    """Reads SQLite's own change counter on a raw connection: the one statement that bypasses SQLAlchemy."""
+
+    def __init__(self, path: Path, read: Read) -> None:
+        super().__init__(read)
+        self._path = path
+        self._uri = f"{path.absolute().as_uri()}?mode=rw"
+        self._local = threading.local()
+
+    def changed(self) -> bool:
+        """See `Probe.changed`."""
+        local = self._local
+        try:
+            # A process forked off must not use its parent's connection.
+            if local.pid != os.getpid():
+                raise AttributeError
+            seen = local.execute("PRAGMA data_version").fetchone()[0]
+        except (AttributeError, sqlite3.Error):
+            self._connect()
+            return True
+        if seen == local.seen:
+            return False
+        local.seen = seen
+        return True
+
+    def _connect(self) -> None:
+        local = self._local
+        with suppress(AttributeError, sqlite3.Error):
+            if local.pid == os.getpid():
+                local.connection.close()
+        with translated(str(self._path)):
+            # Autocommit: an open transaction would freeze the counter.
+            connection = sqlite3.connect(self._uri, uri=True, isolation_level=None, timeout=10)
+            local.seen = connection.execute("PRAGMA data_version").fetchone()[0]
+        local.connection, local.execute, local.pid = connection, connection.execute, os.getpid()
+
+
+class PostgresProbe(Probe):
+    """Asks PostgreSQL for the newest serial."""
+
+    def __init__(self, read: Read) -> None:
+        super().__init__(read)
+        self._local = threading.local()
+
+    def changed(self) -> bool:
+        """See `Probe.changed`."""
+        with self._read() as conn:
+            seen = journal.serial(conn)
+        if seen == getattr(self._local, "seen", None):
+            return False
+        self._local.seen = seen
+        return True

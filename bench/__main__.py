@@ -1,0 +1,59 @@
+"""`python -m bench [quick|full] [pages|folders|names ...]`: measure, then print or write the tables."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import folders, names, pages, peers, report
+from bench.pages import Plan
+from bench.report import note
+
+SECTIONS = ("pages", "folders", "names")
+PLANS = {
+    "quick": Plan(rounds=1, seconds=1, projects=50, many=500, megabytes=100),
+    "full": Plan(rounds=5, seconds=4, projects=1000, many=500, megabytes=100),
+}
+SIZES = {"quick": [100, 1000], "full": [1_000, 10_000, 100_000]}
+NAMES = {"quick": 20_000, "full": 880_000}
+DROPS = {"quick": 3, "full": 20}
+
+
+def main() -> int:
+    """Everything goes into a new folder below .bench, which is deleted at the end."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("words", nargs="*", metavar="quick|full|pages|folders|names")
+    words = set(parser.parse_args().words)
+    if unknown := words - {*SECTIONS, *PLANS}:
+        parser.error(f"unknown: {' '.join(sorted(unknown))}")
+    size = "quick" if "quick" in words else "full"
+    sections = [section for section in SECTIONS if section in words] or list(SECTIONS)
+    peers.HOME.mkdir(parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="run-", dir=peers.HOME))
+    try:
+        text = "\n".join([report.machine() + "\n", *measured(home, size, sections)])
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    if size == "full" and len(sections) == len(SECTIONS):
+        report.write(text)
+        note(f"written to {report.DOCUMENT}")
+    print(text)
+    return 0
+
+
+def measured(home: Path, size: str, sections: list[str]) -> list[str]:
+    texts = []
+    if "pages" in sections:
+        texts += [report.table_text(table) for table in pages.measure(home, PLANS[size])]
+    if "folders" in sections:
+        texts.append(report.figures_text("Folders", folders.measure(home, SIZES[size], DROPS[size])))
+    if "names" in sections:
+        texts.append(report.figures_text("The project list", names.measure(home, NAMES[size])))
+    return texts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""A pytest plugin: tests by suite, and each suite's time beside its budget in minutes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+
+#: suite -> (minutes it may take in CI, folders of tests/ it runs); everything else is `core`.
+SUITES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "core": (3, ()),
+    "web": (4, ("web", "cli")),
+    "clients": (5, ("clients",)),
+    "scenarios": (4, ("walks",)),
+}
+_KEY = pytest.StashKey["Times"]()
+
+
+def suite_of(nodeid: str) -> str:
+    """The suite of a test, from its path below tests/."""
+    folder = nodeid.partition("::")[0].removeprefix("tests/").partition("/")[0]
+    return next((name for name, (_, folders) in SUITES.items() if folder in folders), "core")
+
+
+class Times:
+    """Adds up what each suite took."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self.tests: Counter[str] = Counter()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--suite",
+        action="append",
+        choices=sorted(SUITES),
+        default=[],
+        help="run only this suite (repeatable)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_KEY] = Times()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen = config.getoption("--suite")
+    order = list(SUITES)
+    if chosen:
+        dropped = [item for item in items if suite_of(item.nodeid) not in chosen]
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if suite_of(item.nodeid) in chosen]
+    items.sort(key=lambda item: order.index(suite_of(item.nodeid)))  # stable: the order within a suite stays
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> object:
+    times = item.config.stash[_KEY]
+    before = time.monotonic()
+    result = yield
+    suite = suite_of(item.nodeid)
+    times.seconds[suite] += time.monotonic() - before
+    times.tests[suite] += 1
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    times = config.stash[_KEY]
+    terminalreporter.section("suites")
+    for suite, (budget, _) in SUITES.items():
+        if count := times.tests[suite]:
+            minutes = times.seconds[suite] / 60
+            over = "  OVER ITS BUDGET" if minutes > budget else ""
+            terminalreporter.line(f"{suite:10} {count:5} tests  {minutes:5.1f} min of {budget}{over}")

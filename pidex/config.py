@@ -48,6 +48,7 @@ class Meta(NamedTuple):
     check: Callable[[str], str] | None = None  # makes the value, or raises ValueError
     allowed: str | None = None  # what pattern and check ask for, as a noun phrase
     in_file: bool = True
+    optional: bool = False  # the default is None
 
 
 class Effective(NamedTuple):
@@ -59,7 +60,7 @@ class Effective(NamedTuple):
 
 
 def _setting(default: Any, kind: str, doc: str, **rest: Any) -> Any:
-    return field(default=default, metadata={"setting": Meta(kind, doc, **rest)})
+    return field(default=default, metadata={"setting": Meta(kind, doc, optional=default is None, **rest)})
 
 
 def _url(text: str) -> str:
@@ -295,6 +296,8 @@ def _file(path: Path, faults: list[str]) -> dict[str, object]:
 def _read(meta: Meta, raw: object, *, typed: bool, base: Path) -> object:
     """The value of a raw one; `typed`: text may stand for numbers and lists. ValueError where not allowed."""
     text = raw if isinstance(raw, str) else None
+    if raw == "" and meta.optional:  # takes back what a weaker source says
+        return None
     match meta.kind:
         case "boolean":
             value = TRUTH.get(text.strip().lower()) if typed and text is not None else raw

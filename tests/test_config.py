@@ -43,6 +43,13 @@ def test_flags_win_over_environment_over_file_over_default(tmp_path: Path) -> No
     assert load({}, {"PIDEX_CONFIG": str(file)}).port == 1
 
 
+def test_an_empty_flag_takes_back_what_the_file_says(tmp_path: Path) -> None:
+    file = write(tmp_path / "pidex.toml", "welcome = 'x.html'\nfallback_url = 'http://x.example/'\n")
+    settings = load({"config": str(file), "welcome": ""}, {})
+    assert settings.welcome is None
+    assert settings.fallback_url == "http://x.example/"
+
+
 def test_every_setting_has_three_forms(tmp_path: Path) -> None:
     given: dict[str, tuple[object, str]] = {
         "folders": (["a", "b"], f"a{os.pathsep}b"),
@@ -127,7 +134,7 @@ def toml(value: object) -> str:
         ({"health_path": "/simple/x"}, {}, "--health-path must be"),
         ({"health_path": "/UP"}, {}, "--health-path must be"),
         ({"file_cache_control": "a\nb"}, {}, "--file-cache-control must be printable ASCII"),
-        ({"data": ""}, {}, "--data must be a path"),
+        ({"folders": ("",)}, {}, "FOLDER must be one or more folders"),
         ({"data": "~nosuchuser/x"}, {}, "--data must be a path"),
         (
             {"config": "/nonexistent/x.toml"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import click
@@ -21,7 +21,7 @@ COMMANDS = {
     "doctor": ("doctor", "Check the set-up, and say what to do about what is wrong."),
     "config": ("configuration", "Show, check and describe the settings."),
 }
-DONE, FAILED, USAGE, UNHEALTHY = 0, 1, 2, 3
+DONE, FAILED, USAGE, UNHEALTHY, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class LazyGroup(click.Group):
@@ -75,14 +75,25 @@ def refusal(platform: str) -> str | None:
 
 
 def run(command: click.Command, args: Sequence[str] | None = None, *, platform: str = sys.platform) -> int:
-    """Run a command line and return its exit code. Errors are one sentence on stderr, never a traceback."""
+    """Run a command line and return its exit code."""
     given = list(sys.argv[1:] if args is None else args)
     name = command.name or "pidex"
+
+    def act() -> object:
+        return command.main(given, prog_name=name, standalone_mode=False)
+
+    return guarded(name, act, debug="--debug" in given, platform=platform)
+
+
+def guarded(
+    name: str, act: Callable[[], object], *, debug: bool = False, platform: str = sys.platform
+) -> int:
+    """Do what a command line asks for. Errors are one sentence on stderr, and never a traceback."""
     refused = refusal(platform)
     if refused:
         return _say(name, refused, FAILED)
     try:
-        result = command.main(given, prog_name=name, standalone_mode=False)
+        result = act()
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -92,23 +103,19 @@ def run(command: click.Command, args: Sequence[str] | None = None, *, platform: 
         return _say(name, f"{error.format_message()} `{hint} --help` says more.", USAGE)
     except click.ClickException as error:
         return _say(name, error.format_message(), FAILED)
-    except ConfigError as error:
-        return _say(name, str(error), USAGE)
     except PidexError as error:
-        return _say(name, str(error), FAILED)
-    except ModuleNotFoundError as error:
-        if "--debug" in given:
-            raise
-        return _say(name, missing(error.name or str(error)), FAILED)
+        return _say(name, str(error), USAGE if isinstance(error, ConfigError) else FAILED)
     except BrokenPipeError:
         # Whoever read our output has gone (`pidex scan | head`): no complaint at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (KeyboardInterrupt, click.Abort):
-        return _say(name, "interrupted.", 130)
+        return _say(name, "interrupted.", INTERRUPTED)
     except Exception as error:
-        if "--debug" in given:
+        if debug:
             raise
+        if isinstance(error, ModuleNotFoundError):
+            return _say(name, missing(error.name or str(error)), FAILED)
         text = f"unexpected {type(error).__name__}: {error}. `{name} --debug ...` shows where."
         return _say(name, text, FAILED)
     return result if isinstance(result, int) else DONE

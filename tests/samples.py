@@ -9,6 +9,7 @@ import hashlib
 import io
 import itertools
 import lzma
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -89,10 +90,12 @@ def wheel(
     pythons, abis, platforms = (field.split(".") for field in tag.split("-"))
     tags = [f"Tag: {'-'.join(one)}\n" for one in itertools.product(pythons, abis, platforms)]
     members[f"{base}.dist-info/WHEEL"] = (
-        "Wheel-Version: 1.0\nGenerator: samples\nRoot-Is-Purelib: true\n" + "".join(tags)).encode()
+        "Wheel-Version: 1.0\nGenerator: samples\nRoot-Is-Purelib: true\n" + "".join(tags)
+    ).encode()
     record = "".join(
         f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}\n"
-        for path, data in members.items())
+        for path, data in members.items()
+    )
     members[f"{base}.dist-info/RECORD"] = (record + f"{base}.dist-info/RECORD,,\n").encode()
     return filename or f"{base}-{tag}.whl", zipped(members.items())
 
@@ -139,38 +142,59 @@ def packed(
     return gzip.compress(tar, mtime=EPOCH)
 
 
-def egg(name: str, version: str, *, python: str = "2.7", platform: str | None = None,
-        metadata: bytes | None = None, filename: str | None = None) -> Sample:
+def egg(
+    name: str,
+    version: str,
+    *,
+    python: str = "2.7",
+    platform: str | None = None,
+    metadata: bytes | None = None,
+    filename: str | None = None,
+) -> Sample:
     """A zipped egg. `python` is the version in its name; None of it is run."""
     base = f"{escaped(name)}-{version.replace('-', '_')}-py{python}" + (f"-{platform}" if platform else "")
     module = escaped(name).replace(".", "_")
     if metadata is None:
         metadata = core_metadata(name, version, metadata_version="1.2")
-    return filename or f"{base}.egg", zipped([
-        (f"{module}.py", b"answer = 42\n"),
-        ("EGG-INFO/PKG-INFO", metadata),
-        ("EGG-INFO/SOURCES.txt", b"setup.py\n"),
-        ("EGG-INFO/dependency_links.txt", b"\n"),
-        ("EGG-INFO/top_level.txt", f"{module}\n".encode()),
-        ("EGG-INFO/zip-safe", b"\n"),
-    ])
+    return filename or f"{base}.egg", zipped(
+        [
+            (f"{module}.py", b"answer = 42\n"),
+            ("EGG-INFO/PKG-INFO", metadata),
+            ("EGG-INFO/SOURCES.txt", b"setup.py\n"),
+            ("EGG-INFO/dependency_links.txt", b"\n"),
+            ("EGG-INFO/top_level.txt", f"{module}\n".encode()),
+            ("EGG-INFO/zip-safe", b"\n"),
+        ]
+    )
 
 
 def wininst(name: str, version: str, *, platform: str = "win32", python: str | None = "2.7") -> Sample:
     """Something that starts as a bdist_wininst installer does."""
     tail = f"-py{python}" if python else ""
-    return f"{name}-{version}.{platform}{tail}.exe", b"MZ\x90\x00" + bytes(range(256)) * 8
+    inside = zipped([(f"PURELIB/{escaped(name)}.py", b"answer = 42\n")])
+    return f"{name}-{version}.{platform}{tail}.exe", b"MZ\x90\x00" + bytes(range(256)) * 8 + inside
 
 
 def msi(name: str, version: str, *, platform: str = "win32", python: str | None = "2.7") -> Sample:
     """Something that starts as a bdist_msi installer does."""
     tail = f"-py{python}" if python else ""
-    return f"{name}-{version}.{platform}{tail}.msi", OLE_MAGIC + bytes(range(256)) * 8
+    # A header that names one allocation table, the table (itself and two more sectors used), the two sectors.
+    header = bytearray(OLE_MAGIC.ljust(512, b"\0"))
+    struct.pack_into("<HI", header, 0x1E, 9, 0)
+    struct.pack_into("<II", header, 0x2C, 1, 0)
+    struct.pack_into("<I", header, 0x4C, 0)
+    table = struct.pack("<3I", 0xFFFFFFFD, 0xFFFFFFFE, 0xFFFFFFFE).ljust(512, b"\xff")
+    return f"{name}-{version}.{platform}{tail}.msi", bytes(header) + table + bytes(range(256)) * 4
 
 
 def rpm(name: str, version: str, *, release: str = "1", arch: str = "noarch") -> Sample:
     """Something that starts as an rpm does."""
-    return f"{name}-{version}-{release}.{arch}.rpm", RPM_MAGIC + b"\x03\x00" + bytes(range(256)) * 8
+    lead = (RPM_MAGIC + b"\x03\x00").ljust(96, b"\0")
+    payload = bytes(range(256)) * 8
+    # A signature of one entry, the size of all that follows it.
+    signature = struct.pack(">4s4sII", b"\x8e\xad\xe8\x01", b"\0" * 4, 1, 4)
+    signature += struct.pack(">IIIII", 1000, 4, 0, 1, len(payload)) + b"\0" * 4
+    return f"{name}-{version}-{release}.{arch}.rpm", lead + signature + payload
 
 
 def write(folder: Path, sample: Sample) -> Path:

@@ -172,7 +172,7 @@ def parse(filename: str) -> Distribution:
     """
     kind = extension(filename)
     if len(filename) > MAX_FILENAME:
-        raise BadName(f"{filename[:60]!a}... is longer than {MAX_FILENAME} characters: give it a shorter name")
+        raise BadName(f"{filename[:60]!a}... is longer than {MAX_FILENAME} characters: shorten it")
     if not _FILENAME.fullmatch(filename):
         raise BadName(f"{filename!a} has characters that no package's file name has: rename it")
     if kind is None:

@@ -1,0 +1,257 @@
+"""Compressed tar archives (sdists): decoded to their trailer and walked in one bounded pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from pidex.core.errors import Damaged, Incomplete
+from pidex.core.limits import Limits
+from pidex.core.streams import PIECE, BrokenStream, whole_stream
+from pidex.core.zips import guard
+
+_BLOCK = 512
+_ZEROS = bytes(_BLOCK)
+#: Links, devices and folders have no bytes behind their header, whatever their size field says.
+_WITHOUT_DATA = frozenset(b"123456")
+#: Top-level folders whose PKG-INFO is kept; an sdist has one.
+_MAX_TOPS = 8
+_MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00"}
+
+
+@dataclass(slots=True)
+class Tarball:
+    """What was seen: `metadata` is each `<folder>/PKG-INFO`, `members` counts everything."""
+
+    metadata: dict[str, bytes] = field(default_factory=dict)
+    members: int = 0
+
+
+def walk(file: BinaryIO, size: int, archive: str, limits: Limits, *, age: float, found: Tarball) -> None:
+    """Read a 'gz', 'bz2' or 'xz' tar from first to last byte into `found`.
+
+    `age`: seconds since the last change; a missing end mark or padding counts as meant once the file is
+    settled. Raises `Incomplete` where the end is missing, `Damaged` where waiting will not help.
+    """
+    settled = age >= limits.settled_seconds
+    stream = _Reader(_decoded(file, size, archive, limits, settled))
+    ended = _members(stream, limits, found)
+    for _ in stream.rest():
+        pass
+    if found.members == 0:
+        raise Damaged("the archive holds nothing", code="no-members")
+    if not ended and not settled:
+        raise Incomplete(
+            "the tar's end mark is missing: it is still being written, or its writer was stopped",
+            code="truncated",
+        )
+
+
+class _Reader:
+    """Exact reads from a stream of pieces."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._piece = b""
+        self._at = 0
+
+    def read(self, length: int) -> bytes:
+        """`length` bytes, or what is left of them."""
+        got: list[bytes] = []
+        while length > 0:
+            if self._at == len(self._piece):
+                self._piece, self._at = next(self._pieces, b""), 0
+                if not self._piece:
+                    break
+            part = self._piece[self._at : self._at + length]
+            self._at += len(part)
+            length -= len(part)
+            got.append(part)
+        return b"".join(got) if len(got) != 1 else got[0]
+
+    def skip(self, length: int) -> bool:
+        """Pass over `length` bytes; False where there are fewer."""
+        while length > 0:
+            if self._at == len(self._piece):
+                self._piece, self._at = next(self._pieces, b""), 0
+                if not self._piece:
+                    return False
+            step = min(length, len(self._piece) - self._at)
+            self._at += step
+            length -= step
+        return True
+
+    def rest(self) -> Iterator[bytes]:
+        return self._pieces
+
+
+def _decoded(file: BinaryIO, size: int, archive: str, limits: Limits, settled: bool) -> Iterator[bytes]:
+    """The decoded bytes of all streams of a file; what follows the last one may only be zeros."""
+    file.seek(0)
+    expanded = 0
+    pending = file.read(PIECE)
+    while True:
+        decoder = whole_stream(archive, xz_bytes=limits.xz_bytes)
+        while True:
+            try:
+                for piece in decoder.feed(pending):
+                    expanded += len(piece)
+                    guard(expanded, size, limits)
+                    yield piece
+            except BrokenStream as error:
+                raise Damaged(f"the {archive} data cannot be unpacked ({error})", code="corrupt") from None
+            if decoder.eof:
+                break
+            pending = file.read(PIECE)
+            if not pending:
+                raise Incomplete(
+                    f"the {archive} data stops before its end: the file is truncated or still being written",
+                    code="truncated",
+                )
+        pending = decoder.unused or file.read(PIECE)
+        while pending and not pending.strip(b"\0"):
+            if not settled:
+                raise Incomplete("zeros follow the archive: it is still being written", code="trailing-bytes")
+            pending = file.read(PIECE)
+        if not pending:
+            return
+        if len(pending) < len(_MAGIC[archive]):
+            pending += file.read(PIECE)
+        if not pending.startswith(_MAGIC[archive]):
+            kind = Damaged if settled else Incomplete
+            raise kind(
+                "something that is no part of it follows the archive: the file is still being written, "
+                "or was written over a longer one",
+                code="trailing-bytes",
+            )
+
+
+def _members(stream: _Reader, limits: Limits, found: Tarball) -> bool:
+    """Walk the headers. True where the tar's end mark was seen."""
+    path: str | None = None
+    size: int | None = None
+    headers = extended = 0
+    while True:
+        block = stream.read(_BLOCK)
+        if not block:
+            return False
+        if block == _ZEROS:
+            return True
+        kind, length = _header(block, first=headers == 0)
+        headers += 1
+        if headers > 2 * limits.members or found.members > limits.members:
+            raise Damaged(
+                f"the tar has more than the {limits.members:,} members allowed", code="too-many-members"
+            )
+        padded = -(-length // _BLOCK) * _BLOCK
+        if kind in b"xgLK":
+            extended += padded
+            if length > limits.tar_header_bytes or extended > 32 * limits.tar_header_bytes:
+                raise Damaged(
+                    f"the tar has longer extended headers than the {limits.tar_header_bytes:,} bytes allowed",
+                    code="header-too-large",
+                )
+            data = _exactly(stream, padded)[:length]
+            if kind == b"L":
+                path = _text(data)
+            elif kind == b"x":
+                path, size = _pax(data, path, size)
+            continue
+        found.members += 1
+        if kind == b"S":
+            raise Damaged("the tar has a sparse member, which no sdist has", code="sparse")
+        if size is not None:
+            length, padded = size, -(-size // _BLOCK) * _BLOCK
+        top = _metadata_folder(path if path is not None else _name(block)) if kind in b"0\0" else None
+        path = size = None
+        if kind[0] in _WITHOUT_DATA:
+            continue
+        if top is not None and (top in found.metadata or len(found.metadata) < _MAX_TOPS):
+            if length > limits.metadata_bytes:
+                raise Damaged(
+                    f"PKG-INFO has {length:,} bytes, more than the {limits.metadata_bytes:,} allowed",
+                    code="metadata-too-large",
+                )
+            found.metadata[top] = _exactly(stream, padded)[:length]
+        elif not stream.skip(padded):
+            raise _cut()
+
+
+def _cut() -> Damaged:
+    return Damaged("the tar stops inside a member, although the compressed data is whole", code="corrupt")
+
+
+def _exactly(stream: _Reader, length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) != length:
+        raise _cut()
+    return data
+
+
+def _header(block: bytes, *, first: bool) -> tuple[bytes, int]:
+    """Type and size of a header block whose checksum is right."""
+    if len(block) != _BLOCK:
+        raise _cut()
+    try:
+        declared = _number(block[148:156])
+        length = _number(block[124:136])
+    except ValueError:
+        declared = length = -1
+    # Old writers summed signed bytes.
+    unsigned = sum(block) - sum(block[148:156]) + 8 * 32
+    signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
+    if length < 0 or declared not in (unsigned, signed):
+        if first:
+            raise Damaged("there is no tar inside the compressed data", code="not-a-tar")
+        raise Damaged("a header of the tar is damaged", code="corrupt")
+    return block[156:157], length
+
+
+def _number(text: bytes) -> int:
+    """A number of a header: octal digits, or big-endian bytes where the first bit is set."""
+    if text[0] == 0x80:
+        return int.from_bytes(text[1:], "big")
+    if text[0] > 0x80:
+        raise ValueError("negative")
+    digits = text.split(b"\0", 1)[0].strip()
+    return int(digits, 8) if digits else 0
+
+
+def _text(data: bytes) -> str:
+    return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def _name(block: bytes) -> str:
+    name = _text(block[:100])
+    if block[257:263] == b"ustar\0":
+        prefix = _text(block[345:500])
+        if prefix:
+            return f"{prefix}/{name}"
+    return name
+
+
+def _pax(data: bytes, path: str | None, size: int | None) -> tuple[str | None, int | None]:
+    """What a pax header says of the next member's path and size; the rest is passed over."""
+    at = 0
+    while at < len(data):
+        space = data.find(b" ", at, at + 12)
+        digits = data[at:space] if space > 0 else b""
+        length = int(digits) if digits.isdigit() else 0
+        if length <= space - at + 1 or at + length > len(data):
+            raise Damaged("an extended header of the tar is damaged", code="corrupt")
+        key, _, value = data[space + 1 : at + length - 1].partition(b"=")
+        if key == b"path":
+            path = value.decode("utf-8", "surrogateescape")
+        elif key == b"size":
+            if not value.isdigit() or len(value) > 20:
+                raise Damaged("an extended header of the tar is damaged", code="corrupt")
+            size = int(value)
+        at += length
+    return path, size
+
+
+def _metadata_folder(path: str) -> str | None:
+    """`x` for `x/PKG-INFO` at the top of the tar, else None."""
+    folder, slash, name = path.removeprefix("./").partition("/")
+    return folder if slash and name == "PKG-INFO" else None

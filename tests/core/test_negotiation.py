@@ -18,7 +18,7 @@ POETRY = f"{V}.v1+json, */*;q=0.1"
 UV_UPLOAD = "application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7"
 
 #: protocol 4.1, word by word.
-TABLE = [
+TABLE: list[tuple[str | None, str | None]] = [
     (None, HTML),
     ("", HTML),
     ("*/*", HTML),
@@ -41,7 +41,7 @@ TABLE = [
     (f"{V}.v2+json, {V}.v1+json", V1_JSON),
     (";;q=x", None),
 ]
-MORE = [
+MORE: list[tuple[str | None, str | None]] = [
     ("  ", HTML),
     (f"{V.upper()}.V1+JSON", V1_JSON),
     (f"{V}.v1+json;Q=0.5, text/html;q=0.4", V1_JSON),

@@ -133,7 +133,7 @@ yanks = Table(
     Column("project", Text, primary_key=True),
     Column("scope", Text, primary_key=True),
     Column("target", Text, primary_key=True),
-    Column("reason", Text, nullable=False, server_default=""),
+    Column("reason", Text, nullable=False),  # empty: none given
     Column("by", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
     CheckConstraint("scope in ('release', 'file')", name="scope"),

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Dialect, Table
 from sqlalchemy.dialects import postgresql, sqlite
-
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 #: Rows handed to the database in one call: bounds the memory of a batch.
 BATCH_ROWS = 10_000
+
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class _Prepared(NamedTuple):
+    """A statement as the driver takes it; `order` makes a positional row of a named one, where wanted."""
+
+    sql: str
+    order: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
 
 
 def put(
@@ -20,24 +28,31 @@ def put(
 ) -> None:
     """Write rows by unique key (`by`, else the primary key): known ones get every other column replaced.
 
-    Each row must name the same columns. No rows: nothing happens.
+    Each row must name the same columns, two or more, with plain values. No rows: nothing happens.
     """
+    if not rows:
+        return
+    # Handed to the driver as it is: what SQLAlchemy does for each row costs as much as the writing.
+    prepared = _prepared(table, conn.dialect, tuple(rows[0]), by)
     for start in range(0, len(rows), BATCH_ROWS):
-        batch = rows[start : start + BATCH_ROWS]
-        conn.execute(_statement(table, conn.dialect.name, tuple(batch[0]), by), batch)
-
-
-@cache
-def _statement(table: Table, dialect: str, columns: tuple[str, ...], by: tuple[str, ...]) -> Any:
-    keys = by or tuple(column.name for column in table.primary_key)
-    insert = _INSERTS[dialect](table)
-    values = {name: insert.excluded[name] for name in columns if name not in keys}
-    if not values:
-        return insert.on_conflict_do_nothing(index_elements=keys)
-    return insert.on_conflict_do_update(index_elements=keys, set_=values)
+        batch: Sequence[Any] = rows[start : start + BATCH_ROWS]
+        if prepared.order is not None:
+            batch = [prepared.order(row) for row in batch]
+        conn.exec_driver_sql(prepared.sql, batch)
 
 
 def batches(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
     """Cut a list of values into pieces that one IN list of either database takes."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+@lru_cache(maxsize=128)
+def _prepared(table: Table, dialect: Dialect, columns: tuple[str, ...], by: tuple[str, ...]) -> _Prepared:
+    keys = by or tuple(column.name for column in table.primary_key)
+    insert = _INSERTS[dialect.name](table)
+    values = {name: insert.excluded[name] for name in columns if name not in keys}
+    compiled = insert.on_conflict_do_update(index_elements=keys, set_=values).compile(
+        dialect=dialect, column_keys=[*columns]
+    )
+    return _Prepared(str(compiled), itemgetter(*compiled.positiontup) if compiled.positiontup else None)

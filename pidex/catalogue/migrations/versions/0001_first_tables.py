@@ -69,9 +69,9 @@ def _admissions() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("by", sa.Text(), nullable=False),
         sa.Column("how", sa.Text(), nullable=False),
+        sa.UniqueConstraint("index_id", "key", name=op.f("uq_admissions_index_id_key")),
         sa.ForeignKeyConstraint(["index_id"], ["indexes.id"], name=op.f("fk_admissions_index_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_admissions")),
-        sa.UniqueConstraint("index_id", "key", name=op.f("sqlite_autoindex_admissions_1")),
     )
     op.create_table(
         "superseded",
@@ -126,7 +126,7 @@ def _decisions() -> None:
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("target", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("by", sa.Text(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("scope in ('release', 'file')", name=op.f("ck_yanks_scope")),

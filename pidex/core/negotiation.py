@@ -15,7 +15,7 @@ REMEMBERED_CHARS = 1_000
 #: Answers remembered for each kind of question; real clients send a few dozen different headers.
 REMEMBERED = 512
 #: Characters: a longer header says nothing at all. Servers in front of us stop earlier.
-HEADER_CHARS = 16_384
+HEADER_CHARS = 8_192
 
 _OFFERED = (HTML, V1_HTML, V1_JSON)  # PyPI's order: among equals the first wins (NEG-5)
 _ALIASES = {
@@ -113,6 +113,8 @@ def weights(header: str) -> dict[str, float]:
         return found
     quoted = '"' in header
     for element in _ELEMENTS.findall(header) if quoted else header.split(","):
+        if not element.strip(" \t"):
+            continue
         name, *parameters = _PARAMETERS.findall(element) if quoted else element.split(";")
         name = name.strip(" \t").lower()
         q = _quality(parameters)

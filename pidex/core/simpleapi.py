@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import date
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from html import escape
 from typing import Any
@@ -23,7 +23,7 @@ API_VERSION = "1.4"
 #: Bytes: the least size of a chunk of a streamed list, its last one excepted.
 CHUNK_BYTES = 65_536
 
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MICROSECOND = 253_402_300_799_999_999  # the end of the year 9999
 #: What HTML may not contain, even escaped: controls, non-characters, halves of surrogate pairs.
 _NOT_HTML = re.compile(
@@ -128,10 +128,9 @@ def upload_time_text(us: int) -> str:
     Always six digits: some readers insist on a fraction, and older Pythons read three or six digits only.
     Times before 1970 or after 9999 (folders hold such files) become the nearest that can be written.
     """
-    seconds, fraction = divmod(min(max(us, 0), _LAST_MICROSECOND), 1_000_000)
-    days, seconds = divmod(seconds, 86_400)
-    minutes, seconds = divmod(seconds, 60)
-    return f"{_day_text(days)}T{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.{fraction:06d}Z"
+    minutes, rest = divmod(min(max(us, 0), _LAST_MICROSECOND), 60_000_000)
+    digits = str(100_000_000 + rest)  # a leading 1, two digits of seconds, six of their fraction
+    return f"{_minute_text(minutes)}{digits[1:3]}.{digits[3:]}Z"
 
 
 def to_json(value: Any, *, sort_keys: bool = False) -> bytes:
@@ -150,9 +149,9 @@ def yanked_json(file: File) -> bool | str:
     return file.yanked if file.yanked.strip() else True
 
 
-@lru_cache(maxsize=1_024)
-def _day_text(days: int) -> str:
-    return date.fromordinal(_EPOCH_DAY + days).isoformat()
+@lru_cache(maxsize=4_096)  # files of a release share their minute
+def _minute_text(minutes: int) -> str:
+    return (_EPOCH + timedelta(minutes=minutes)).isoformat()[:17]
 
 
 def _offered(page: Page) -> tuple[File, ...]:

@@ -38,11 +38,13 @@ class Installer:
                 self.client.program(program),
                 *arguments,
                 cwd=cwd or self.home,
-                HOME=str(self.home),
-                XDG_CACHE_HOME=str(self.home / "cache"),
-                XDG_CONFIG_HOME=str(self.home / "config"),
-                TMPDIR=str(temporary),
-                **self.settings,
+                environ={
+                    "HOME": str(self.home),
+                    "XDG_CACHE_HOME": str(self.home / "cache"),
+                    "XDG_CONFIG_HOME": str(self.home / "config"),
+                    "TMPDIR": str(temporary),
+                    **self.settings,
+                },
             )
         except AssertionError as error:
             raise Refused(str(error)) from None

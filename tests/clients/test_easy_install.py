@@ -28,7 +28,7 @@ def easy(have: Callable[[str], Installer], tmp_path: Path) -> Callable[..., list
     def easy_install(*arguments: str) -> list[str]:
         run(
             client.program("python"), "setup.py", "easy_install", "--install-dir", target, *arguments,
-            cwd=tmp_path, HOME=str(tmp_path), PYTHONPATH=str(target),
+            cwd=tmp_path, environ={"HOME": str(tmp_path), "PYTHONPATH": str(target)},
         )  # fmt: skip
         return sorted(path.name for path in target.iterdir())
 

@@ -126,7 +126,7 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "*"} | extra
 
 
-def until(what: Callable[[], object], *, seconds: float = 20.0, why: str = "") -> object:
+def until(what: Callable[[], T], *, seconds: float = 20.0, why: str = "") -> T:
     """Wait till `what()` is true and return that; an assertion fails when it never is."""
     end = time.monotonic() + seconds
     while True:
@@ -251,6 +251,15 @@ class Server:
         self.stop()
         assert "Traceback (most recent call last)" not in self.log(), self.log()[-8000:]
 
+    def why(self, subject: str) -> str:
+        """What `pidex why` says of a file or project of this server's folders."""
+        command = [sys.executable, "-m", "pidex", "why", subject, *map(str, self.folders)]
+        done = subprocess.run(
+            command, env=self.environ, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.stdout
+
     def get(self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET") -> Answer:
         return fetch(self.url + path, headers, method=method)
 
@@ -273,17 +282,21 @@ class Server:
         """The file names that the project's page lists, once it is ready; empty for 404."""
         return [file.filename for file in patiently(lambda: self.files(project)) or []]
 
-    def wait_for(self, project: str, filename: str, *, seconds: float = 20.0) -> Listed:
-        """Wait till a file is listed."""
+    def wait_for(
+        self, project: str, filename: str, *, data: bytes | None = None, seconds: float = 20.0
+    ) -> Listed:
+        """Wait till a file is listed (with the hash of `data`)."""
+        wanted = None if data is None else hashlib.sha256(data).hexdigest()
 
         def listed() -> Listed | None:
             try:
-                return next((f for f in self.files(project) or [] if f.filename == filename), None)
+                found = next((f for f in self.files(project) or [] if f.filename == filename), None)
             except Unready:
                 return None
+            return found if found and wanted in (None, found.sha256) else None
 
-        found = until(listed, seconds=seconds, why=f"{filename} was not listed")
-        assert isinstance(found, Listed)
+        found = until(listed, seconds=seconds, why=f"{filename} was not listed (so)")
+        assert found is not None
         return found
 
     def download(self, project: str, filename: str) -> bytes:
@@ -316,12 +329,36 @@ def patiently(what: Callable[[], T], *, seconds: float = 20.0) -> T:
             time.sleep(PAUSE)
 
 
-def run(*command: str | Path, cwd: Path | None = None, **environ: str) -> str:
-    """Run a command in a clean environment; stdout and stderr together. It must succeed."""
+def run(*command: str | Path, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """Run a command in a clean environment and these variables; stdout and stderr. It must succeed."""
+    status, said = finish(command, cwd, environment(**(environ or {})))
+    assert status == 0, f"{command} ended with {status}:\n{said}"
+    return said
+
+
+class Offline(Exception):
+    """The machine's package registry cannot be reached."""
+
+
+def run_online(
+    *command: str | Path, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+) -> str:
+    """As `run`, with the machine's own settings, which lead to a package registry. Raises Offline."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIDEX_", "PYTHON"))}
+    status, said = finish(command, cwd, kept | dict(environ or {}))
+    signs = ("NewConnectionError", "NameResolutionError", "Network is unreachable", "Connection refused")
+    if status != 0 and any(sign in said for sign in signs):
+        raise Offline(f"no package registry can be reached: {said[-500:]}")
+    assert status == 0, f"{command} ended with {status}:\n{said}"
+    return said
+
+
+def finish(command: Sequence[str | Path], cwd: Path | None, environ: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command to its end: its status and what it said."""
     done = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
-        env=environment(**environ),
+        env=environ,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -330,8 +367,7 @@ def run(*command: str | Path, cwd: Path | None = None, **environ: str) -> str:
         check=False,
         timeout=150,
     )
-    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
-    return done.stdout
+    return done.returncode, done.stdout
 
 
 def flat_files(server: Server) -> Iterator[Listed]:

@@ -1,0 +1,161 @@
+"""Scenarios S6 to S9: the server under supervisord, as the seed's procedure sets it up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.clients.environments import CLIENTS, TOP, Unavailable, make
+from tests.samples import wheel, write
+from tests.walks.server import alive, environment, fetch, free_port, run, until
+
+CONFIGURATION = """\
+[supervisord]
+nodaemon=true
+logfile={home}/supervisord.log
+pidfile={home}/supervisord.pid
+user={user}
+
+[unix_http_server]
+file={home}/sock
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://{home}/sock
+
+[program:index]
+command=sh run-index.sh
+directory={home}
+autostart=true
+autorestart=true
+redirect_stderr=true
+stopasgroup=true
+killasgroup=true
+stdout_logfile={home}/index.log
+"""
+
+
+class Supervisor:
+    """A supervisord of our own with one program, the server. `pid` and `state` are what it says of that."""
+
+    def __init__(self, home: Path, folder: Path, *, replace: str = "exec ") -> None:
+        self.home, self.port = home, free_port()
+        self.programs = make(CLIENTS["supervisor"]) / "bin"
+        (home / "supervisord.conf").write_text(CONFIGURATION.format(home=home, user=os.getuid()))
+        (home / "run-index.sh").write_text(
+            f"cd {TOP}\n{replace}{sys.executable} -m pidex serve -p {self.port} {folder}\n"
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.home / "said").open("ab") as out:
+            self.process = subprocess.Popen(
+                [self.programs / "supervisord", "-c", self.home / "supervisord.conf"],
+                stdout=out, stderr=out, env=environment(), start_new_session=True, cwd=self.home,
+            )  # fmt: skip
+
+    def end(self) -> None:
+        """Stop supervisord, which stops the server."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+    def ctl(self, *arguments: str) -> str:
+        return run(self.programs / "supervisorctl", "-c", self.home / "supervisord.conf", *arguments)
+
+    @property
+    def pid(self) -> int:
+        return int(self.ctl("pid", "index"))
+
+    @property
+    def log(self) -> str:
+        return (self.home / "index.log").read_text()
+
+    def logged(self, text: str) -> bool:
+        """Is this in the server's log?"""
+        return text in self.log
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return fetch(f"http://127.0.0.1:{self.port}/simple/demo/").status == 200
+        return False
+
+    def wait(self) -> None:
+        until(self.answers, why="no answer from the supervised server")
+
+
+@pytest.fixture(params=["exec "])
+def supervisor(request: pytest.FixtureRequest, tmp_path: Path, folder: Path) -> Iterator[Supervisor]:
+    write(folder, wheel("demo", "1.0"))
+    try:
+        made = Supervisor(tmp_path, folder, replace=request.param)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    made.start()
+    try:
+        made.wait()
+        yield made
+    finally:
+        made.end()
+    assert "Traceback" not in made.log
+
+
+def test_s6_it_runs_after_a_restart_of_supervisor(supervisor: Supervisor) -> None:
+    until(lambda: "RUNNING" in supervisor.ctl("status"), why="not RUNNING")
+    supervisor.end()
+    assert not supervisor.answers()
+    supervisor.start()
+    supervisor.wait()
+    assert "address already in use" not in supervisor.log.lower()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_s7_it_comes_up_again_when_it_was_killed(supervisor: Supervisor, how: signal.Signals) -> None:
+    until(lambda: "RUNNING" in supervisor.ctl("status"))  # it starts again only what has run for a second
+    old = supervisor.pid
+    os.kill(old, how)
+    begin = time.monotonic()
+    until(lambda: not alive(old) and supervisor.answers(), why="it did not come up again")
+    print(f"S7: up again {time.monotonic() - begin:.1f} s after {how.name}")
+    assert supervisor.pid != old
+
+
+@pytest.mark.parametrize("supervisor", ["exec ", ""], ids=["exec", "shell"], indirect=True)
+def test_s8_stop_leaves_nothing(supervisor: Supervisor) -> None:
+    """Also where the script forgets `exec`: stopasgroup reaches the server behind the shell."""
+    group = supervisor.pid
+    assert alive(group)
+    supervisor.ctl("stop", "index")
+    until(lambda: not alive(group), seconds=2, why=f"left behind: {alive(group)}")
+    with pytest.raises(ConnectionRefusedError):
+        fetch(f"http://127.0.0.1:{supervisor.port}/")
+    supervisor.ctl("start", "index")
+    supervisor.wait()
+
+
+def test_s9_lines_arrive_as_they_are_made(supervisor: Supervisor) -> None:
+    for number in range(3):
+        path = f"/simple/not-there-{number}/"
+        fetch(f"http://127.0.0.1:{supervisor.port}{path}")
+        until(partial(supervisor.logged, path), why="the request's line is not in the log")
+    lines = [line for line in supervisor.log.splitlines() if "/simple/not-there-" in line]
+    assert len(lines) == 3
+    assert "deprecat" not in supervisor.log.lower()

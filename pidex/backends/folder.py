@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pidex.core import names
 from pidex.core.errors import Changing
 from pidex.core.folder import SETTLE_SECONDS, is_sidecar, same, same_but_ctime
-from pidex.core.interfaces import Handle, Storage
+from pidex.core.interfaces import Handle, KeptFile, Storage
 from pidex.core.model import Entry, File, Problem, Shelf, Stat
 
 #: The longest file name that every file system and archive tool takes, in bytes.
@@ -34,14 +34,7 @@ _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 #: What a folder holds that is a git repository without a work tree.
 _BARE = ("HEAD", "objects", "refs")
-
-
-class KeptFile(NamedTuple):
-    """A file in the data directory: its hash, its stat, and how many names its bytes have in all."""
-
-    sha256: str
-    stat: Stat
-    links: int
+_SUFFIXES = tuple(kind.suffix for kind in names.EXTENSIONS)
 
 
 class Folder(Storage):
@@ -59,6 +52,7 @@ class Folder(Storage):
     def __init__(self, roots: Sequence[str | os.PathLike[str]], keep: str | os.PathLike[str] | None) -> None:
         self._roots = tuple(os.fspath(Path(root).absolute()) for root in roots)
         self._keep = os.fspath(Path(keep).absolute()) if keep is not None else None
+        self._devices: dict[int, int] = {}
         self._digests: OrderedDict[tuple[int, ...], str] = OrderedDict()
         self._lock = threading.Lock()
         #: Why the last second name could not be made, or None (for reports).
@@ -89,12 +83,29 @@ class Folder(Storage):
             yield Problem(root, "", "root-missing", f"the folder {base} cannot be read: {_said(error)}")
             return
         try:
-            if folder:
+            if self._unmounted(root, fd):
+                yield Problem(
+                    root, "", "root-missing",
+                    f"the folder {base} is empty and on another device than before: is a mount missing?",
+                )  # fmt: skip
+            elif folder:
                 yield from self._at(root, fd, folder.strip("/").split("/"))
             else:
                 yield from self._below(root, fd, "")
         finally:
             os.close(fd)
+
+    def _unmounted(self, root: int, fd: int) -> bool:
+        """Whether a mount went away and left its empty mount point: no reason to forget what lay on it."""
+        device = os.fstat(fd).st_dev
+        if self._devices.get(root, device) == device:
+            self._devices[root] = device
+            return False
+        with os.scandir(fd) as entries:
+            empty = next(entries, None) is None
+        if not empty:
+            self._devices[root] = device
+        return empty
 
     def _at(self, root: int, base: int, parts: Sequence[str]) -> Iterator[Entry | Problem]:
         """What lies at a path below the root, found step by step as a walk from the root would find it."""
@@ -132,6 +143,7 @@ class Folder(Storage):
         while folders:
             below = folders.pop()
             path = prefix + below
+            plain = path.isascii()
             fd = base
             try:
                 if below:
@@ -144,6 +156,12 @@ class Folder(Storage):
                         name = entry.name
                         if name[0] == ".":
                             continue
+                        if plain and entry.is_file(follow_symlinks=False) and _is_plain(name):
+                            try:
+                                yield Entry(root, path + name, _stat(entry.stat(follow_symlinks=False)))
+                                continue
+                            except OSError:
+                                pass  # the long way says what is wrong
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(f"{below}{name}/")
                             continue
@@ -200,46 +218,38 @@ class Folder(Storage):
             return None
         return _stat(status) if modes.S_ISREG(status.st_mode) else None
 
-    def identity(self, root: int) -> tuple[int, bool] | None:
-        """A root's device number and whether nothing at all lies in it; None where it cannot be read.
-
-        A mount that went away leaves an empty folder of another device behind, which is no reason to
-        forget what lay on it.
-        """
-        try:
-            with os.scandir(self._roots[root]) as entries:
-                return os.stat(self._roots[root]).st_dev, next(entries, None) is None
-        except OSError:
-            return None
-
     # --- second names ---------------------------------------------------------------------------------------
 
-    def keep(self, entry: Entry, sha256: str) -> Stat | None:
+    def keep(self, entry: Entry, sha256: str, *, instead_of: str | None = None) -> Stat | None:
         """Give the bytes of a file that was looked into their second name; the stat of it.
 
         The inode may be another one than the entry's, where the same bytes were kept before. None where no
-        hard link can be made. Raises `Changing` where the file is not the one that was looked into any more:
-        its stat is compared just before and just after the link is made, since making it moves ctime.
+        hard link can be made. `instead_of` are the bytes that the name had before: where the file was written
+        over in place, their second name leads to the new bytes and is dropped.
+
+        Raises `Changing` where the file is not the one that was looked into any more: its stat is compared
+        just before and just after the names change, since that moves ctime.
         """
         if self._keep is None:
             return None
-        target = self.kept_path(sha256)
-        path = self.path(entry.root, entry.path)
         before = self.stat(entry.root, entry.path)
         if before is None or not same(before, entry.stat):
             raise _changing(entry.path)
+        former = self.kept(instead_of) if instead_of not in (None, sha256) else None
+        if former is not None and instead_of is not None and _is_one(former, before):
+            self.release([instead_of])
         present = self.kept(sha256)
-        if present is not None:
-            if (present.inode, present.device) == (before.inode, before.device):
-                return before
+        if present is not None and not _is_one(present, before):
             if self.sound(sha256) is not None:
                 return present
             self.release([sha256])
-        try:
-            self._link(path, target)
-        except OSError as error:
-            self.keep_trouble = _said(error)
-            return None
+            present = None
+        if present is None:
+            try:
+                self._link(self.path(entry.root, entry.path), self.kept_path(sha256))
+            except OSError as error:
+                self.keep_trouble = _said(error)
+                return None
         after = self.kept(sha256)
         if after is None or not same_but_ctime(after, before):
             self.release([sha256])
@@ -368,7 +378,7 @@ class Folder(Storage):
 
 
 class _Open(Handle):
-    """A descriptor on a listed file. Used by one request at a time; may move between threads."""
+    """A descriptor on a listed file. Several requests may share it, from any threads, until it is closed."""
 
     __slots__ = ("_fd", "_file", "_folder", "_stat", "size")
 
@@ -447,6 +457,16 @@ class _Named(NamedTuple):
 
     def stat(self) -> os.stat_result:
         return os.stat(self.name, dir_fd=self.folder) if modes.S_ISLNK(self.status.st_mode) else self.status
+
+
+def _is_one(one: Stat, other: Stat) -> bool:
+    """Whether two stats are of one inode."""
+    return one.inode == other.inode and one.device == other.device
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is a package's and nothing special is about it: the short way for most files."""
+    return name.endswith(_SUFFIXES) and name.isascii() and len(name) < 256 and not names.is_temporary(name)
 
 
 def _stat(status: os.stat_result) -> Stat:

@@ -47,6 +47,11 @@ _OF_PROJECT = _LIST.where(files.c.project == bindparam("of_project")).order_by(f
 _BY_KEY = _LIST.where(files.c.key == bindparam("of_key"))
 _BY_KEYS = _LIST.where(files.c.key.in_(bindparam("keys", expanding=True)))
 _BY_BLAKE2 = _LIST.where(files.c.blake2b_256 == bindparam("of_blake2")).order_by(files.c.key)
+_RELEASES = (
+    select(files.c.project, files.c.version, func.count())
+    .where(_HERE, files.c.project.in_(bindparam("projects", expanding=True)))
+    .group_by(files.c.project, files.c.version)
+)
 _COUNT = select(func.count()).select_from(files).where(_HERE)
 _SHA256S = select(files.c.sha256).distinct()
 _DELETE = delete(files).where(_HERE, files.c.key == bindparam("of_key"))
@@ -89,6 +94,15 @@ def find_by_keys(conn: Connection, index_id: int, keys: Iterable[str]) -> Mappin
 def find_by_blake2(conn: Connection, index_id: int, digest: str) -> Sequence[File]:
     """The files with that BLAKE2b-256 (64 hexadecimal digits), by name, without yanks."""
     return [_file(row) for row in conn.execute(_BY_BLAKE2, {"of_index": index_id, "of_blake2": digest})]
+
+
+def releases(conn: Connection, index_id: int, projects: Iterable[str]) -> Mapping[str, Mapping[str, int]]:
+    """How many files each version, as spelled, of those projects has that have any."""
+    found: dict[str, Any] = {}
+    for batch in upserts.batches(sorted(projects)):
+        for project, version, number in conn.execute(_RELEASES, {"of_index": index_id, "projects": batch}):
+            found.setdefault(project, {})[version] = number
+    return found
 
 
 def count(conn: Connection, index_id: int) -> int:

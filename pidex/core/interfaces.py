@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pidex.core.model import Entry, File, Look, Problem, Stat
 
@@ -19,8 +19,12 @@ class Handle(Protocol):
 
     size: int
 
-    def check(self) -> None:
-        """Raise `Changing` where the file on disk is no longer the admitted one (fstat differs)."""
+    def check(self, *, wait: bool = True) -> None:
+        """Raise `Changing` where the file on disk is no longer the admitted one (fstat differs).
+
+        With `wait` False, `BlockingIOError` where the file would have to be hashed to know: call again in a
+        thread.
+        """
 
     def read(self, offset: int, length: int) -> bytes:
         """At most `length` bytes from `offset`; may block on the disk."""
@@ -31,26 +35,57 @@ class Handle(Protocol):
     def close(self) -> None: ...
 
 
+class KeptFile(NamedTuple):
+    """A kept copy: its hash, its stat, and how many names its bytes have in all."""
+
+    sha256: str
+    stat: Stat
+    links: int
+
+
 class Storage(Protocol):
     """A place for bytes. The contract suite in tests/contracts/ runs on every implementation."""
 
     def list(self, root: int, folder: str = "") -> Iterator[Entry | Problem]:
-        """Every package-like file below `folder` of a root; never dot names, temporary names, linked folders."""
+        """Every package-like file at or below `folder` of a root, which may name a file.
+
+        Never dot names, temporary names, sidecars or linked folders.
+        """
 
     def stat(self, root: int, path: str) -> Stat | None:
         """What lies at a path now, or None."""
 
-    def keep(self, entry: Entry, sha256: str) -> Stat | None:
-        """Give the bytes a second name in the data directory; the stat after it, or None where that is impossible."""
+    def path(self, root: int, path: str) -> str:
+        """The absolute path of a place."""
+
+    def keep(self, entry: Entry, sha256: str, *, instead_of: str | None = None) -> Stat | None:
+        """Give the bytes a second name in the data directory; its stat, or None where that is impossible.
+
+        `instead_of`: the bytes that the file's name had before. Raises `Changing` where the file is no longer
+        the one that was looked into.
+        """
 
     def kept(self, sha256: str) -> Stat | None:
         """The stat of the kept copy, or None."""
 
+    def kept_path(self, sha256: str) -> str:
+        """The absolute path of the kept copy, there or not."""
+
+    def sound(self, sha256: str) -> Stat | None:
+        """The stat of the kept copy where its bytes still have that hash (read now, if need be), or None."""
+
     def release(self, sha256s: Iterable[str]) -> None:
         """Drop kept copies."""
 
-    def open(self, file: File) -> Handle:
-        """Open a listed file for serving. Raises `Changing` where it is not the admitted one any more."""
+    def list_kept(self) -> Iterator[KeptFile]:
+        """Every kept copy."""
+
+    def open(self, file: File, *, wait: bool = True) -> Handle:
+        """Open a listed file for serving. Raises `Changing` where it is not the admitted one any more.
+
+        With `wait` False, `BlockingIOError` where the file would have to be hashed to know: call again in a
+        thread.
+        """
 
 
 class Inspector(Protocol):

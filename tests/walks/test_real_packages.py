@@ -24,7 +24,9 @@ WHEELS = (
     "ruamel.yaml==0.18.16",
     "jaraco.text==4.0.0",
 )
-SDISTS = ("six==1.17.0", "PyYAML==6.0.3", "idna==3.11")
+SDISTS = ("six==1.17.0", "PyYAML==6.0.3", "docopt==0.6.2")
+#: What builds docopt, which has no wheel: found in the same folder by the installers.
+BUILDERS = ("setuptools==80.9.0", "wheel==0.45.1")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         python = make(CLIENTS["pip"]) / "bin" / "python"
         download = (python, "-m", "pip", "download", "-q", "--disable-pip-version-check", "-d", folder)
         quiet = {"PIP_FIND_LINKS": ""}
-        run_online(*download, *WHEELS, environ=quiet)
+        run_online(*download, *WHEELS, *BUILDERS, environ=quiet)
         run_online(
             *download, "--no-deps", "--no-binary", ":all:", "--no-build-isolation", *SDISTS, environ=quiet
         )
@@ -76,4 +78,5 @@ def test_real_packages_are_installed(real: Path, tmp_path: Path, name: str) -> N
             found
         )
         assert {"urllib3", "certifi", "markdown-it-py", "pygments"} <= set(found)
-        installer.install(server.index_url, "six==1.17.0")
+        built = installer.install(server.index_url, "docopt")
+        assert built["docopt"] == "0.6.2"

@@ -12,8 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pidex.catalogue.engine import Catalogue
+
+# A slow machine is no failure.
+settings.register_profile("pidex", deadline=None)
+settings.load_profile("pidex")
 
 POSTGRES_USER = "postgres"
 _numbers = itertools.count(1)

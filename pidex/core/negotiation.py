@@ -113,8 +113,8 @@ def weights(header: str) -> dict[str, float]:
         return found
     quoted = '"' in header
     for element in _ELEMENTS.findall(header) if quoted else header.split(","):
-        if not element.strip(" \t"):
-            continue
+        if element.lstrip(" \t")[:1] in ("", ";"):
+            continue  # nothing, or parameters of nothing
         name, *parameters = _PARAMETERS.findall(element) if quoted else element.split(";")
         name = name.strip(" \t").lower()
         q = _quality(parameters)

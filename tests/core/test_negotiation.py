@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pidex.core import negotiation
@@ -65,6 +65,8 @@ MORE: list[tuple[str | None, str | None]] = [
     (f'text/plain;a="x, text/html, {V}.v1+json', None),
     (f'text/plain;a="\\", text/html", {V}.v1+json', V1_JSON),
     (f'{V}.v1+json;a="', V1_JSON),
+    (f';,";",;"q=1,{V}.v1+json', None),
+    (f'; ,";", {V}.v1+json', V1_JSON),
     (f'{V}.v1+json;a="\\', V1_JSON),
     (",,;,;q=1,", None),
     ("text/html" + ",a/b" * 500, HTML),
@@ -147,6 +149,7 @@ pieces = st.sampled_from(
 headers = st.lists(pieces, max_size=30).map("".join) | st.text(max_size=50)
 
 
+@settings(max_examples=500)
 @given(headers)
 def test_nothing_raises_and_only_what_is_offered_is_answered(header: str) -> None:
     assert media_type(header, None) in (HTML, V1_HTML, V1_JSON, None)

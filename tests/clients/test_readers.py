@@ -39,6 +39,8 @@ def test_mousebender_reads_all(server: Server, accept: str) -> None:
     answer = fetch(server.index_url, {"Accept": accept})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # Its HTML reader knows no version after 1.1, and says so of PyPI's pages too.
+        warnings.simplefilter("ignore", simple.APIVersionWarning)
         index = simple.parse_project_index(answer.text, answer.headers["content-type"].partition(";")[0])
         assert len(index["projects"]) > 10
         for project in index["projects"]:

@@ -1,0 +1,222 @@
+"""Upload forms: every refusal by its sentence, every client's peculiarity accepted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pidex.core.errors import BadRequest, PidexError, TooLarge
+from pidex.core.uploads import (
+    Form,
+    UploadPolicy,
+    check_digests,
+    check_filename,
+    check_form,
+    check_metadata,
+    check_size,
+    collect,
+    unusual_platforms,
+)
+
+GOOD = {
+    "name": "demo",
+    "version": "1.0",
+    "filetype": "bdist_wheel",
+    "pyversion": "py3",
+    "protocol_version": "1",
+}
+LENIENT = UploadPolicy()
+
+
+def form(**changes: Any) -> Form:
+    fields = {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
+    return check_form(collect(fields.items()), changes.pop("policy", LENIENT))
+
+
+def test_collect_reads_fields_as_clients_mean_them() -> None:
+    fields = collect(
+        [
+            ("name", "demo"),
+            ("requires_python", ""),
+            ("license", " UNKNOWN "),
+            ("classifiers", "A"),
+            ("classifiers", "B"),
+            ("import_names", "demo"),
+            ("provides_extras", "x"),
+            ("summary", "a\x00b"),
+        ]
+    )
+    assert dict(fields) == {
+        "name": ("demo",),
+        "classifiers": ("A", "B"),
+        "import_name": ("demo",),
+        "provides_extra": ("x",),
+        "summary": ("ab",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"protocol_version": "2"}, "Unknown protocol version."),
+        ({"metadata_version": "2.0"}, "'2.0' is not a valid metadata version."),
+        ({"metadata_version": "dog"}, "'dog' is not a valid metadata version."),
+        ({"name": None}, "'' is an invalid value for Name. Error: This field is required."),
+        ({"name": "-demo"}, "Start and end with a letter or numeral"),
+        ({"name": "dem\u017f"}, "Start and end with a letter or numeral"),
+        ({"name": "demo\n"}, None),
+        ({"name": "requirements.txt"}, "isn't allowed"),
+        ({"version": None}, "'' is an invalid value for Version. Error: This field is required."),
+        ({"filetype": "bdist_egg_salad"}, "Use a known file type."),
+        ({"filetype": "sdist"}, "Use 'source' as Python version for an sdist."),
+        ({"sha256_digest": "xyz"}, "Use a valid, hex-encoded, SHA256 message digest."),
+        ({"md5_digest": "A" * 32}, None),
+        ({"md5_digest": "g" * 32}, "MD5"),
+        ({"blake2_256_digest": "0" * 63}, "BLAKE2_256"),
+        ({"metadata_version": "2.6"}, None),
+        ({"filetype": None, "pyversion": None, "protocol_version": None}, None),
+        ({"filetype": "sdist", "pyversion": None}, None),
+        ({"requires_python": "", "unknown_field": "x"}, None),
+    ],
+)
+def test_forms(changes: dict[str, Any], sentence: str | None) -> None:
+    if sentence is None:
+        assert form(**changes).project == "demo"
+        return
+    with pytest.raises(BadRequest) as refusal:
+        form(**changes)
+    assert sentence in str(refusal.value)
+
+
+def test_a_digest_can_be_asked_for() -> None:
+    with pytest.raises(BadRequest, match="at least one message digest"):
+        check_form(collect(GOOD.items()), UploadPolicy(digest_required=True))
+
+
+@pytest.mark.parametrize(
+    ("filename", "changes", "sentence"),
+    [
+        ("demo-1.0-py3-none-any.whl", {}, None),
+        ("Demo-1.0.0-py3-none-any.whl", {}, None),
+        ("demo-1.0.tar.gz", {"filetype": "sdist", "pyversion": "source"}, None),
+        ("demo-1.0.zip", {"filetype": "sdist", "pyversion": "source"}, None),
+        ("demo-1.0-py3.8.egg", {"filetype": "bdist_egg", "pyversion": "3.8"}, None),
+        ("demo-1.0+local.1-py3-none-any.whl", {"version": "1.0+local.1"}, None),
+        (None, {}, "does not have a file"),
+        ("", {}, "does not have a file"),
+        ("a/demo-1.0.whl", {}, "'/' or"),
+        ("..\\demo-1.0.whl", {}, "'/' or"),
+        ("demo-1.0\r\n.whl", {}, "non-printable"),
+        (".demo-1.0.tar.gz", {}, "dot"),
+        ("demo-1.0.tar.gz", {}, "Extension .gz is invalid for filetype bdist_wheel."),
+        ("demo.txt", {}, "is invalid"),
+        ("other-1.0-py3-none-any.whl", {}, "'other', but the upload says 'demo'"),
+        ("demo-1.1-py3-none-any.whl", {}, "Version in filename should be '1.0' not '1.1'."),
+        ("demo-1.0-" + "x" * 250 + "-none-any.whl", {}, "too long"),
+    ],
+)
+def test_filenames(filename: str | None, changes: dict[str, Any], sentence: str | None) -> None:
+    if sentence is None:
+        assert check_filename(filename, form(**changes), LENIENT).project == "demo"
+        return
+    with pytest.raises(BadRequest) as refusal:
+        check_filename(filename, form(**changes), LENIENT)
+    assert sentence in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("filename", "version", "policy", "sentence"),
+    [
+        ("demo-1.0+x-py3-none-any.whl", "1.0+x", UploadPolicy(local_versions=False), "local versions"),
+        (
+            "Demo-1.0-py3-none-any.whl",
+            "1.0",
+            UploadPolicy(normalised_names=True),
+            "normalized project name 'demo'",
+        ),
+        (
+            "demo-1.0-py3-none-linux_x86_64.whl",
+            "1.0",
+            UploadPolicy(platform_tags="error"),
+            "unsupported platform tag 'linux_x86_64'",
+        ),
+    ],
+)
+def test_stricter_policies(filename: str, version: str, policy: UploadPolicy, sentence: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        check_filename(filename, form(version=version), policy)
+    assert sentence in str(refusal.value)
+    assert check_filename(filename, form(version=version), LENIENT)
+
+
+@pytest.mark.parametrize(
+    ("filename", "unusual"),
+    [
+        ("a-1-py3-none-any.whl", ()),
+        ("a-1-1b-cp313-cp313-manylinux_2_28_x86_64.manylinux2014_x86_64.whl", ()),
+        ("a-1-cp313-cp313-linux_x86_64-gpu.whl", ("linux_x86_64",)),
+        ("a-1-1-cp313-cp313-win_amd64-gpu.whl", ()),
+        ("a-1-cp313-cp313-anyway.whl", ("anyway",)),
+        ("a-1-cp313-cp313-macosx_27_0_arm64.whl", ("macosx_27_0_arm64",)),
+    ],
+)
+def test_platform_tags_are_matched_whole(filename: str, unusual: tuple[str, ...]) -> None:
+    assert unusual_platforms(filename) == unusual
+
+
+def test_digests_must_match() -> None:
+    sent = form(sha256_digest="A" * 64, md5_digest="b" * 32)
+    check_digests(sent, {"sha256": "a" * 64, "md5": "b" * 32, "blake2_256": "c" * 64})
+    with pytest.raises(BadRequest, match="does not match"):
+        check_digests(sent, {"sha256": "a" * 64, "md5": "c" * 32, "blake2_256": "c" * 64})
+
+
+def test_sizes() -> None:
+    check_size(10**12, LENIENT, "demo")
+    with pytest.raises(TooLarge, match=r"Limit for project 'demo' is 2 MiB\."):
+        check_size(2 * 2**20 + 1, UploadPolicy(file_limit=2 * 2**20), "demo")
+
+
+HEAD = "Metadata-Version: {}\nName: demo\nVersion: 1.0\n"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6"])
+def test_every_metadata_version_passes(version: str) -> None:
+    data = HEAD.format(version).encode()
+    assert check_metadata(data, form(), LENIENT) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (HEAD.format("2.0"), "metadata version"),
+        (HEAD.format("2.1") + "License-Expression: MIT\n", "introduced in metadata version 2.4"),
+        (HEAD.format("2.1") + "Requires-Dist: ???\n", "requires-dist"),
+        (HEAD.format("2.1") + "Requires-Python: dog\n", "requires-python"),
+        (HEAD.format("2.1") + "Requires-Dist: a" + "[" * 500 + "\n", "requires-dist"),
+        (HEAD.format("2.1") + "Requires-Dist: a; " + "(" * 900 + "\n", "cannot be parsed"),
+        ("Metadata-Version: 2.1\nName: demo\nVersion: " + "1" * 5000 + "\n", "cannot be parsed"),
+        ("", "metadata"),
+    ],
+)
+def test_bad_metadata_is_named(text: str, sentence: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        check_metadata(text.encode(), form(), LENIENT)
+    assert sentence in str(refusal.value)
+    assert check_metadata(text.encode(), form(), UploadPolicy(metadata="warn"))
+
+
+def test_unknown_fields_warn_and_private_classifiers_pass() -> None:
+    data = (HEAD.format("2.4") + "New-Field: x\nClassifier: Private :: Do Not Upload\n").encode()
+    (warning,) = check_metadata(data, form(), LENIENT)
+    assert "new-field" in warning
+    with pytest.raises(PidexError, match="new-field"):
+        check_metadata(data, form(), UploadPolicy(unknown_fields="error"))
+
+
+def test_direct_urls_are_a_switch() -> None:
+    data = (HEAD.format("2.1") + "Requires-Dist: other @ https://example.com/other.whl\n").encode()
+    assert check_metadata(data, form(), LENIENT) == ()
+    with pytest.raises(BadRequest, match="direct dependency"):
+        check_metadata(data, form(), UploadPolicy(direct_urls=False))

@@ -10,7 +10,7 @@ from pidex.core import symptoms, tarballs, zips
 from pidex.core.errors import BadName, Damaged, Incomplete, Unsound
 from pidex.core.installers import expected_size
 from pidex.core.limits import MIB, Limits
-from pidex.core.metadata import identify
+from pidex.core.metadata import Identity, identify
 from pidex.core.model import Distribution, Facts, PackageType
 from pidex.core.names import (
     Extension,
@@ -151,8 +151,8 @@ def _same_version(inside: str, outside: str) -> bool:
     return inside.lower().replace("-", "_") == outside.lower().replace("-", "_")
 
 
-def _agreed(data: bytes | None, distribution: Distribution) -> bytes | None:
-    """The metadata, where it speaks of this project.
+def _agreed(data: bytes | None, distribution: Distribution) -> tuple[bytes, Identity] | None:
+    """The metadata and its main lines, where it speaks of this project.
 
     A wheel's must name the project and version of the file's name, since installers give up otherwise. Old
     sdists and eggs decide by their file name: metadata of another project is as if there were none, another
@@ -163,17 +163,17 @@ def _agreed(data: bytes | None, distribution: Distribution) -> bytes | None:
     inside = identify(data)
     same = inside.name is not None and normalize(inside.name) == distribution.project
     if distribution.packagetype is not PackageType.WHEEL:
-        return data if same else None
+        return (data, inside) if same else None
     if not same or inside.version is None or not _same_version(inside.version, distribution.version):
         raise Damaged(
             f"METADATA says {inside.name} {inside.version}, the file's name says "
             f"{distribution.name} {distribution.version}",
             code="name-mismatch",
         )
-    return data
+    return data, inside
 
 
-def _attempt(file: BinaryIO, size: int, filename: str, limits: Limits) -> bytes | None:
+def _attempt(file: BinaryIO, size: int, filename: str, limits: Limits) -> tuple[bytes, Identity] | None:
     """Metadata of a file that is taken as it is."""
     try:
         distribution = parse(filename)
@@ -202,7 +202,7 @@ def _any_metadata(file: BinaryIO, size: int, kind: Extension, filename: str, lim
     return _metadata_of(found, filename, kind)
 
 
-def _facts(file: BinaryIO, metadata: bytes | None) -> Facts:
+def _facts(file: BinaryIO, found: tuple[bytes, Identity] | None) -> Facts:
     """Hash all bytes; one pass, constant memory."""
     sha256, blake2b, md5 = (
         hashlib.sha256(),
@@ -216,7 +216,7 @@ def _facts(file: BinaryIO, metadata: bytes | None) -> Facts:
         sha256.update(data)
         blake2b.update(data)
         md5.update(data)
-    inside = identify(metadata) if metadata is not None else None
+    metadata, inside = found or (None, None)
     return Facts(
         sha256=sha256.hexdigest(),
         blake2b_256=blake2b.hexdigest(),

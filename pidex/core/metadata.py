@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -16,6 +17,8 @@ MAX_VALUES: Final = 10_000
 #: Characters of a field that belongs on one line (Requires-Python, Name, Version, Summary).
 MAX_LINE: Final = 2_000
 
+#: Where the headers end: two line ends (CR LF, LF or CR) with nothing between them. CR LF is never two.
+_BLANK_LINE: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _PADDINGS: Final = ("       |", "        ")
 
 
@@ -98,7 +101,8 @@ class Identity:
 
 def identify(data: bytes) -> Identity:
     """As `parse`, of the lines that pages are made of."""
-    message = _message(data)
+    blank = _BLANK_LINE.search(data, 0, MAX_BYTES)
+    message = _message(data[: blank.start()] if blank else data)
     return Identity(
         name=_line(message, "Name"),
         version=_line(message, "Version"),

@@ -7,27 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, select, text
+from sqlalchemy import Connection, Engine, exc, select, text
 from sqlalchemy.engine import URL, make_url
 
 import pidex
-from pidex.catalogue import schema, snapshots
+from pidex.catalogue import connections, schema, snapshots
 from pidex.catalogue.probe import PostgresProbe, Probe, SqliteProbe
 from pidex.catalogue.refusals import damaged, translated
 from pidex.catalogue.tables import counters, metadata
 from pidex.core.errors import CatalogueError
 
-#: How long a writer waits for the one before it, in seconds.
-BUSY_SECONDS = 10
-#: Connections kept open, and how many more a burst of threads may open. A thread waits BUSY_SECONDS for one.
-POOL_SIZE = 8
-POOL_BURST = 56
-#: SQLite's page cache of each connection, in KiB.
-CACHE_KIB = 4096
-#: What a write-ahead log is cut back to once it is written into the database, in bytes.
-WAL_BYTES = 64 * 1024 * 1024
+# Services name the type of a connection without importing SQLAlchemy, whose home is here.
+__all__ = ["Catalogue", "Connection"]
 
 #: One migration at a time: any fixed number that nothing else in the database uses.
 _MIGRATION_LOCK = 7_095_339
@@ -44,7 +37,7 @@ class Catalogue:
     def __init__(self, url: URL) -> None:
         self.path = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
         self._url = url
-        self._engine = _sqlite(url) if self.path is not None else _postgresql(url)
+        self._engine = connections.sqlite(url) if self.path is not None else connections.postgresql(url)
         self._reader: Engine
         self._writer: Engine
         if self.path is not None:
@@ -96,7 +89,7 @@ class Catalogue:
         """The writing transaction: committed at the end of the block, undone by an exception.
 
         There is one at a time, on both engines and over all processes, so serials taken inside become
-        visible in their order (SER-1). Keep the block short: others wait `BUSY_SECONDS` at most.
+        visible in their order (SER-1). Keep the block short: others wait `connections.BUSY_SECONDS` at most.
         """
         with translated(self.name), self._here(self._writer).begin() as conn:
             if self.path is None:
@@ -189,56 +182,6 @@ def _address(url_or_path: str | Path) -> URL:
             )
         return url.set(drivername="postgresql+psycopg")
     return URL.create("sqlite", database=str(url_or_path))
-
-
-def _sqlite(url: URL) -> Engine:
-    engine = create_engine(
-        url,
-        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
-        pool_size=POOL_SIZE,
-        max_overflow=POOL_BURST,
-        pool_timeout=BUSY_SECONDS,
-        hide_parameters=True,
-    )
-
-    @event.listens_for(engine, "connect")
-    def _connect(dbapi: Any, _record: object) -> None:
-        cursor = dbapi.cursor()
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=FULL")
-            cursor.execute("PRAGMA foreign_keys=ON")
-            cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-            cursor.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
-        finally:
-            cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(conn: Connection) -> None:
-        # The driver begins nothing by itself (isolation_level None). A plain BEGIN takes its snapshot with
-        # the first statement; a writer takes the lock at once, so that it never has to give up half-way.
-        begin = conn.get_execution_options().get("pidex_begin", "BEGIN")
-        dbapi: Any = conn.connection.driver_connection
-        dbapi.execute(begin)
-
-    return engine
-
-
-def _postgresql(url: URL) -> Engine:
-    try:
-        return create_engine(
-            url,
-            pool_size=POOL_SIZE,
-            max_overflow=POOL_BURST,
-            pool_timeout=BUSY_SECONDS,
-            pool_pre_ping=True,
-            hide_parameters=True,
-            connect_args={"connect_timeout": BUSY_SECONDS, "options": "-c timezone=UTC"},
-        )
-    except ModuleNotFoundError as error:
-        raise CatalogueError(
-            f"A PostgreSQL catalogue needs {error.name}: install `pidex[postgres]`."
-        ) from error
 
 
 def _touch_tables(conn: Connection) -> None:

@@ -1,0 +1,156 @@
+"""What may be lost at any time (cache.db): through it workers tell the reconciler what to read first."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    exc,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import URL
+
+from pidex.catalogue import connections
+
+#: The tables below, by number: those of a file with another number are dropped and made anew.
+VERSION = 1
+#: Wishes that wait at most. One more is dropped: a scan reads everything in the end.
+MAX_WANTED = 1_000
+#: How long a writer waits for another, in seconds. Then it gives up: nothing in here is worth more.
+BUSY_SECONDS = 2.0
+
+metadata = MetaData()
+
+#: Projects to be read before others, oldest wish first. An empty project stands for the whole index.
+wanted = Table(
+    "wanted",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("index_name", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    UniqueConstraint("index_name", "project"),
+)
+
+_ANY = select(wanted.c.number).limit(1)
+_COUNT = select(func.count()).select_from(wanted)
+_TAKE = delete(wanted).returning(wanted.c.number, wanted.c.index_name, wanted.c.project)
+
+Result = TypeVar("Result")
+
+
+class Expendable:
+    """A file beside the catalogue that may vanish, be damaged or be deleted at any moment, also while in use.
+
+    Safe in threads and in several processes. No method raises for what the file is like: a wish is lost then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._identity: tuple[int, ...] | None = None
+
+    def want(self, index: str, project: str | None = None) -> None:
+        """Ask that a project's files be read before others; without one, that all folders be scanned."""
+
+        def put(conn: Connection) -> None:
+            if int(conn.execute(_COUNT).scalar_one()) < MAX_WANTED or project is None:
+                wish = insert(wanted).values(index_name=index, project=project or "")
+                conn.execute(wish.on_conflict_do_nothing())
+
+        self._run(put, None, write=True)
+
+    def take_wanted(self) -> Sequence[tuple[str, str | None]]:
+        """The wishes since the last call, oldest first: (index, project), None for a whole scan."""
+        if not self._run(lambda conn: conn.execute(_ANY).first() is not None, False):
+            return []
+
+        def take(conn: Connection) -> Sequence[tuple[int, str, str]]:
+            return sorted((number, index, project) for number, index, project in conn.execute(_TAKE))
+
+        nothing: Sequence[tuple[int, str, str]] = ()
+        taken = self._run(take, nothing, write=True)
+        return [(index, project or None) for _, index, project in taken]
+
+    def close(self) -> None:
+        """Close the file. It is opened again if it is used again."""
+        with self._lock:
+            self._close()
+
+    def _run(self, work: Callable[[Connection], Result], otherwise: Result, *, write: bool = False) -> Result:
+        with self._lock, suppress(exc.DBAPIError, exc.TimeoutError, sqlite3.Error, OSError):
+            for attempt in range(2):
+                try:
+                    engine = self._opened()
+                    if write:
+                        engine = engine.execution_options(pidex_begin="BEGIN IMMEDIATE")
+                    with engine.begin() as conn:
+                        return work(conn)
+                except (exc.DBAPIError, sqlite3.Error) as error:
+                    if attempt or _is_busy(error):
+                        raise
+                    self._remove()
+        return otherwise
+
+    def _opened(self) -> Engine:
+        """The engine over the file that is there now."""
+        if self._engine is not None and self._identity == self._there():
+            return self._engine
+        self._close()
+        url = URL.create("sqlite", database=str(self.path))
+        engine = connections.sqlite(url, synchronous="NORMAL", busy_seconds=BUSY_SECONDS)
+        self._engine = engine
+        if not self.path.exists():
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with engine.execution_options(pidex_begin="BEGIN IMMEDIATE").begin() as conn:
+            if conn.execute(text("PRAGMA user_version")).scalar_one() != VERSION:
+                old = MetaData()
+                old.reflect(conn)
+                old.drop_all(conn)
+                metadata.create_all(conn)
+                conn.execute(text(f"PRAGMA user_version={VERSION}"))
+        self._identity = self._there()
+        return engine
+
+    def _there(self) -> tuple[int, ...] | None:
+        """Which file lies at the path: a process that has a deleted file open would speak to itself alone."""
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return None
+        return os.getpid(), stat.st_dev, stat.st_ino
+
+    def _close(self) -> None:
+        if self._engine is not None:
+            # A forked child leaves its parent's connections alone.
+            ours = self._identity is None or self._identity[0] == os.getpid()
+            self._engine.dispose(close=ours)
+        self._engine = self._identity = None
+
+    def _remove(self) -> None:
+        self._close()
+        for end in ("", "-wal", "-shm", "-journal"):
+            Path(f"{self.path}{end}").unlink(missing_ok=True)
+
+
+def _is_busy(error: Exception) -> bool:
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    return getattr(cause, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))

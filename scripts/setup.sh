@@ -46,12 +46,14 @@ need_debian() {
   fi
   if [ -z "${apt_updated:-}" ]; then
     say "Fetching the list of Debian packages"
-    apt-get update -qq >&2
+    apt-get update -qq >&2 || [ -n "$optional" ] || die "apt-get update failed"
     apt_updated=1
   fi
   # A test run wants the programs, not a database cluster or a web server of the machine's own.
-  mkdir -p /etc/postgresql-common/createcluster.d
-  echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/pidex.conf
+  if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+    mkdir -p /etc/postgresql-common/createcluster.d
+    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/pidex.conf
+  fi
   if [ ! -e /usr/sbin/policy-rc.d ]; then
     guard=/usr/sbin/policy-rc.d
     printf '#!/bin/sh\nexit 101\n' >"$guard"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-
-from sqlalchemy import Connection
+from queue import Empty, SimpleQueue
 
 from pidex.catalogue import admissions, contents, files, indexes, journal, places, projects, tombstones
-from pidex.catalogue.engine import Catalogue
+from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import listing, names
-from pidex.core.errors import Changing, NotFound
-from pidex.core.folder import Key, Source, elect, pause, same
-from pidex.core.interfaces import Clock, Storage
+from pidex.core.errors import BadName, Changing, NotFound
+from pidex.core.folder import Key, Source, elect, expired, filename_key, pause, same
+from pidex.core.interfaces import Clock, Inspector, Storage
 from pidex.core.model import (
     OPERATOR,
     Admission,
@@ -30,6 +32,12 @@ from pidex.core.model import (
 
 #: Files adopted in one transaction; other writers wait for it.
 BATCH_FILES = 200
+#: Looks under way beside those that run, so that no child is idle while a batch is written: files and bytes.
+AHEAD_FILES, AHEAD_BYTES = 32, 4 * 1024 * 1024
+#: Files of which one batch speaks in the log, for each thing that can happen to them.
+LOGGED_FILES = 20
+#: Replaced and deleted files stay restorable so long, in seconds, and within so many bytes.
+KEPT_SECONDS, KEPT_BYTES = 7 * 86_400.0, 20 * 1024**3
 #: What is said of a file that changed while it was read.
 CHANGING_CODE, CHANGING_REASON = "changing", "it changed while it was being read"
 
@@ -49,6 +57,82 @@ class Adoption:
     listed: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """The log's lines of it, with their levels: a line a file, up to a number."""
+        refused = [place for place in self.places if place.state is PlaceState.REFUSED]
+        pending = [place for place in self.places if place.state is PlaceState.PENDING and place.looks == 1]
+        for level, text, what in (
+            (logging.INFO, "listed: {}", self.listed),
+            (logging.INFO, "no longer listed: {}", self.unlisted),
+            (logging.WARNING, "has other bytes than before, which are served from now on: {}", self.replaced),
+            (logging.WARNING, "refused: {}", [f"{place.path}: {place.reason}" for place in refused]),
+            (logging.INFO, "not whole yet: {}", [f"{place.path}: {place.reason}" for place in pending]),
+        ):
+            for one in what[:LOGGED_FILES]:
+                yield level, text.format(one)
+            if len(what) > LOGGED_FILES:
+                yield level, text.format(f"and {len(what) - LOGGED_FILES} more files")
+
+
+class Inspection:
+    """Looks into files in threads, each waiting for one child of the inspector."""
+
+    def __init__(
+        self, inspector: Inspector, storage: Storage, *, check: str, threads: int, wake: Callable[[], None]
+    ) -> None:
+        self._inspector = inspector
+        self._storage = storage
+        self._check = check
+        self._threads = max(1, threads)
+        self._wake = wake
+        self._results: SimpleQueue[tuple[Look, float]] = SimpleQueue()
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="look")
+        self._files = self._bytes = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another file may be started: a few small ones beside those that run, so no child idles."""
+        return self._files < self._threads or (self._files < AHEAD_FILES and self._bytes < AHEAD_BYTES)
+
+    def start(self, entry: Entry, sha256: str | None = None) -> None:
+        """Look into a file; `sha256`: into these kept bytes, under the entry's name."""
+        self._files += 1
+        self._bytes += entry.stat.size
+        self._pool.submit(self._look, entry, sha256)
+
+    def ended(self) -> Iterator[tuple[Look, float]]:
+        """The looks that ended since the last time, with the seconds that each took."""
+        while True:
+            try:
+                look, took = self._results.get_nowait()
+            except Empty:
+                return
+            self._files -= 1
+            self._bytes -= look.entry.stat.size
+            yield look, took
+
+    def close(self) -> None:
+        """End when the looks under way do."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _look(self, entry: Entry, sha256: str | None) -> None:
+        start = time.monotonic()
+        try:
+            names.parse(entry.path.rpartition("/")[2])
+            if sha256 is not None:
+                path = self._storage.kept_path(sha256)
+            else:
+                path = self._storage.path(entry.root, entry.path)
+            look = self._inspector.inspect(path, entry, self._check)
+        except BadName as error:
+            look = Look(entry, PlaceState.REFUSED, code=error.code, reason=str(error))
+        except Exception as error:
+            # An inspector does not raise; one that does must not cost a file its look.
+            logging.getLogger(__name__).exception("%s could not be looked into", entry.path)
+            look = Look(entry, PlaceState.UNREAD, code="sandbox", reason=str(error))
+        self._results.put((look, time.monotonic() - start))
+        self._wake()
 
 
 class Intake:
@@ -84,18 +168,18 @@ class Intake:
     ) -> Adoption:
         """Write the outcome of looks, and what follows for the names they are about, in one transaction.
 
-        A file that moved on since its look is left out and named in `changed`. `gone`: paths to forget in the
-        same transaction, so that a file that was moved is never missing. `kept`: file names with what was read
-        out of their kept bytes. `first`: the index was never scanned to its end, so that files which
-        `announce` noted are as old as their mtime says.
+        A file that moved on since its look is left out and named in `changed`. `gone`: paths to forget in
+        the same transaction, so that a file that was moved is never missing. `kept`: file names with what
+        was read out of their kept bytes. `first`: the index was never scanned to its end, so that files
+        which `announce` noted are as old as their mtime says.
         """
         facts = {
             (facts.sha256, kind): facts
             for filename, facts in [*kept, *((look.entry.path, look.facts) for look in looks)]
             if facts is not None and (kind := _kind(filename)) is not None
         }
-        keys = {_key(filename) for filename, _ in kept} | {_key(path) for _, path in gone}
-        keys |= {_key(look.entry.path) for look in looks}
+        keys = {filename_key(filename) for filename, _ in kept} | {filename_key(path) for _, path in gone}
+        keys |= {filename_key(look.entry.path) for look in looks}
         if not keys:
             return Adoption()
         fresh, changed = self._still_there(looks)
@@ -113,6 +197,16 @@ class Intake:
                 batch.settle(key, first=first)
             batch.write()
         return batch.adoption(changed)
+
+    def prune(self) -> int:
+        """Drop the kept bytes of files that no index lists any more, after their time; how many."""
+        with self._catalogue.read() as conn:
+            listed = files.sha256s(conn)
+        drop = expired(
+            self._storage.list_kept(), listed, now=self._clock(), seconds=KEPT_SECONDS, most_bytes=KEPT_BYTES
+        )
+        self._storage.release(drop)
+        return len(drop)
 
     def _still_there(self, looks: Sequence[Look]) -> tuple[list[Place], list[Key]]:
         """The places that looks make. A whole file that is another one by now is left out."""
@@ -181,7 +275,7 @@ class _Batch:
         self._gone, self._read = gone, facts
         self._facts.update(facts)
         for root, path in gone:
-            self._places.get(_key(path), {}).pop((root, path), None)
+            self._places.get(filename_key(path), {}).pop((root, path), None)
         for place in fresh:
             key = (place.root, place.path)
             there = self._places.setdefault(place.key, {})
@@ -320,10 +414,6 @@ def _index(conn: Connection, index: str) -> indexes.Index:
     if found is None:
         raise NotFound(f"There is no index {index!r}.")
     return found
-
-
-def _key(path: str) -> str:
-    return path.rpartition("/")[2].casefold()
 
 
 def _kind(path: str) -> PackageType | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from pidex.core.interfaces import KeptFile
 from pidex.core.model import Admission, Entry, Place, PlaceState, Problem, Stat
 
 #: A path of an index's folders: which root, and where below it. What a listing is compared by.
@@ -138,6 +139,47 @@ def pause(looks: int, took: float) -> float:
     """
     doubled = FIRST_PAUSE_SECONDS * 2.0 ** min(max(looks - 1, 0), 16)
     return max(min(doubled, LONGEST_PAUSE_SECONDS), PAUSE_PER_LOOK * took)
+
+
+def scope(known: Collection[Key], paths: Collection[Key], there: Collection[Key]) -> set[Key]:
+    """Which known paths lie at or below `paths`. `there`: those of them that a listing showed to be files."""
+    found = {key for key in paths if key in known}
+    folders = {key for key in paths if key not in there and key not in found}
+    if folders:
+        found |= {key for key in known if within(key, folders)}
+    return found
+
+
+def within(key: Key, folders: Collection[Key]) -> bool:
+    """Whether a path lies below any of these folders ('' is the root)."""
+    root, path = key
+    while path:
+        path = path.rpartition("/")[0]
+        if (root, path) in folders:
+            return True
+    return False
+
+
+def filename_key(path: str) -> str:
+    """The name under which an index holds the file at a path: casefolded."""
+    return path.rpartition("/")[2].casefold()
+
+
+def expired(
+    kept: Iterable[KeptFile], listed: Collection[str], *, now: float, seconds: float, most_bytes: int
+) -> list[str]:
+    """Which kept bytes to drop: those that are not listed, have no other name, and are old or too many.
+
+    An inode's last change is when the name in the folder went. Bytes that have a name there cost nothing.
+    """
+    left = [item for item in kept if item.links == 1 and item.sha256 not in listed]
+    left.sort(key=lambda item: item.stat.ctime_ns, reverse=True)
+    total, found = 0, []
+    for item in left:
+        total += item.stat.size
+        if total > most_bytes or item.stat.ctime_ns / 1e9 < now - seconds:
+            found.append(item.sha256)
+    return found
 
 
 # --- elections ----------------------------------------------------------------------------------------------

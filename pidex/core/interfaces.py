@@ -46,6 +46,10 @@ class KeptFile(NamedTuple):
 class Storage(Protocol):
     """A place for bytes. The contract suite in tests/contracts/ runs on every implementation."""
 
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The folders, by their numbers, as absolute paths."""
+
     def list(self, root: int, folder: str = "") -> Iterator[Entry | Problem]:
         """Every package-like file at or below `folder` of a root, which may name a file.
 

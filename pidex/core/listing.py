@@ -9,8 +9,8 @@ from typing import NamedTuple
 from pidex.core import names
 from pidex.core.model import Admission, Facts, File, PackageType, Place, Shelf, Stat
 
-#: The journal's word for files whose bytes are the same and lie elsewhere, or under another time: nothing that
-#: a page shows, but what a process that remembers the row must know.
+#: The journal's word for files whose bytes are the same and lie elsewhere, or under another time: nothing
+#: that a page shows, but what a process that remembers the row must know.
 REFRESH = "refresh"
 
 
@@ -63,8 +63,8 @@ def journal(
 ) -> list[Change]:
     """What to tell of changed rows, by casefolded file name; None: no longer listed.
 
-    `before` has the rows as they were. `releases` are the numbers of files of each version, as spelled, of the
-    touched projects, before the change.
+    `before` has the rows as they were. `releases` are the numbers of files of each version, as spelled, of
+    the touched projects, before the change.
     """
     counts: dict[str, dict[str, int]] = {}
     for project, found in releases.items():

@@ -75,6 +75,12 @@ class TooLarge(PidexError):
     code, status, title = "too-large", 413, "Too large"
 
 
+class PathTooLong(PidexError):
+    """The path of a request is longer than anything that is here."""
+
+    code, status, title = "path-too-long", 414, "Path too long"
+
+
 class TooMany(PidexError):
     """The caller asks too often."""
 
@@ -103,6 +109,12 @@ class ConfigError(PidexError):
     """A setting is wrong: the sentence names the setting, where it came from, and what is allowed."""
 
     code, status, title = "configuration", 500, "Configuration"
+
+
+class CannotStart(PidexError):
+    """A server cannot start: the sentence names what is in the way."""
+
+    code, status, title = "cannot-start", 503, "Cannot start"
 
 
 class CatalogueError(PidexError):

@@ -1,0 +1,408 @@
+"""Builds pidex from its settings: the only module that names concrete classes; starts server and loops."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import ssl
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pidex import __version__, logs
+from pidex.accounts import Accounts
+from pidex.backends.folder import Folder
+from pidex.catalogue import indexes, snapshots
+from pidex.catalogue.engine import Catalogue
+from pidex.catalogue.expendable import Expendable
+from pidex.config import Settings, data_dir, load, served_folders
+from pidex.core.errors import CannotStart, ConfigError, PidexError
+from pidex.core.model import DEFAULT_INDEX, File
+from pidex.metrics import Metrics
+from pidex.resolver import Resolver
+
+if TYPE_CHECKING:
+    from pidex.reconciler import Reconciler
+    from pidex.web.site import Site
+
+#: Seconds between two looks whether the daily snapshot is due.
+SNAPSHOT_SECONDS = 600.0
+#: Seconds between two foldings of the numbers of workers that have ended.
+FOLD_SECONDS = 5.0
+#: Bytes of a signature, and of a welcome page.
+SIGNATURE_BYTES, WELCOME_BYTES = 64 * 1024, 1024 * 1024
+#: What only a restart changes.
+_FIXED = ("host", "port", "socket", "workers", "data", "tls_cert", "tls_key", "grace")
+
+log = logging.getLogger("pidex")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where settings come from, so that each process can read them again: flags and the environment."""
+
+    flags: Mapping[str, object] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def settings(self) -> Settings:
+        """The settings in force now. Raises `ConfigError`."""
+        return load(self.flags, self.environ)
+
+
+@dataclass(slots=True)
+class Pidex:
+    """The parts that every process of a server has, over one data directory. Close it."""
+
+    settings: Settings
+    data: Path
+    catalogue: Catalogue
+    expendable: Expendable
+    storage: Folder
+    resolver: Resolver
+    metrics: Metrics
+    clock: Callable[[], float]
+    _closers: list[Callable[[], None]] = field(default_factory=list)
+
+    def reconciler(self) -> Reconciler:
+        """The loop over the folders, with the children that look into archives. For who holds the lock."""
+        from pidex.backends.sandbox import Sandbox  # noqa: PLC0415  # workers need none of these
+        from pidex.core.limits import Limits  # noqa: PLC0415
+        from pidex.intake import Intake  # noqa: PLC0415
+        from pidex.reconciler import Reconciler  # noqa: PLC0415
+
+        settings = self.settings
+        limits = replace(Limits(), seconds=settings.inspect_timeout)
+        sandbox = Sandbox(children=settings.sandbox_children, limits=limits)
+        self._closers.append(sandbox.close)
+        return Reconciler(
+            self.catalogue,
+            self.expendable,
+            self.storage,
+            sandbox,
+            Intake(self.catalogue, self.storage, self.clock),
+            self.clock,
+            index=DEFAULT_INDEX,
+            scan_interval=settings.scan_interval,
+            check=settings.check,
+            lookers=settings.sandbox_children,
+            log=logging.getLogger("pidex.folder"),
+        )
+
+    def signature(self, file: File) -> bytes | None:
+        """The `.asc` that lies beside a file in its folder; None where there is none."""
+        path = f"{file.path}.asc"
+        found = self.storage.stat(file.root, path)
+        if found is None or found.size > SIGNATURE_BYTES:
+            return None
+        try:
+            fd = os.open(self.storage.path(file.root, path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return None
+        with os.fdopen(fd, "rb") as opened:
+            return opened.read(SIGNATURE_BYTES) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+
+    def close(self) -> None:
+        """Close what is open."""
+        while self._closers:
+            self._closers.pop()()
+        self.expendable.close()
+        self.catalogue.close()
+
+
+def build(settings: Settings, environ: Mapping[str, str] | None = None, *, create: bool = False) -> Pidex:
+    """The parts over the settings' data directory. Raises `ConfigError` or `CatalogueError`.
+
+    `create` makes the data directory and the catalogue, or migrates them: for who holds the `DataLock` only.
+    """
+    folders = served_folders(settings)
+    data = data_dir(settings, environ, create=create, warn=log.warning if create else lambda _: None)
+    catalogue = Catalogue.open(data / "catalogue.db", create=create)
+    if create:
+        with catalogue.write() as conn:
+            indexes.ensure(conn, DEFAULT_INDEX, time.time(), settings.mutability)
+    storage = Folder(folders, data / "kept")
+    return Pidex(
+        settings=settings,
+        data=data,
+        catalogue=catalogue,
+        expendable=Expendable(data / "cache.db"),
+        storage=storage,
+        resolver=Resolver(catalogue, storage, time.time),
+        metrics=Metrics(data / "metrics"),
+        clock=time.time,
+    )
+
+
+# --- a worker -----------------------------------------------------------------------------------------------
+
+
+def worker(source: Source, number: int = 1, parent: int | None = None) -> Site:
+    """The application of worker `number`, in its own process. With `parent`, it dies with that process."""
+    if parent is not None:
+        from pidex.processes import die_with  # noqa: PLC0415  # only workers of a server have it loaded
+
+        die_with(parent)
+    settings = source.settings()
+    sink = logs.open_sink(settings.log, settings.log_file)
+    logs.configure(sink, form=settings.log, level=settings.log_level)
+    try:
+        return site(build(settings, source.environ), sink, number)
+    except PidexError as error:
+        if parent is None:
+            raise
+        log.error("Worker %d cannot start: %s", number, error)
+        sys.exit(1)
+
+
+def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
+    """The web face over the parts."""
+    from pidex.web.asgi import application  # noqa: PLC0415  # commands do without it
+    from pidex.web.ledger import Ledger  # noqa: PLC0415
+
+    settings = pidex.settings
+    accounts = Accounts(
+        settings.passwords,
+        settings.guard,
+        clock=pidex.clock,
+        key=secrets.token_bytes(32),
+        log=logging.getLogger("pidex.accounts").warning,
+    )
+    ledger = Ledger(sink if settings.access_log else None, settings.log, pidex.metrics, worker=number)
+    return application(
+        pidex.resolver,
+        pidex.catalogue.probe(),
+        accounts,
+        _options(settings, number),
+        clock=pidex.clock,
+        want=pidex.expendable.want,
+        signature=pidex.signature,
+        ledger=ledger,
+        metrics=pidex.metrics,
+    )
+
+
+def _options(settings: Settings, number: int) -> object:
+    from pidex.web.options import Options  # noqa: PLC0415
+
+    return Options(
+        host=settings.host,
+        port=settings.port,
+        prefix=settings.prefix,
+        public_url=settings.public_url,
+        trusted_proxies=settings.trusted_proxies,
+        indexes=(DEFAULT_INDEX,),
+        guard=settings.guard & {"list", "download"},
+        page_wait=settings.page_wait,
+        page_cache=settings.page_cache * 1024 * 1024,
+        unmatched_accept=settings.unmatched_accept,
+        max_age=settings.max_age,
+        file_cache_control=settings.file_cache_control,
+        hash_fragment=settings.hash_fragment,
+        fallback_url=settings.fallback_url,
+        welcome=_welcome(settings.welcome),
+        health_path=settings.health_path,
+        worker=number,
+        unix=settings.socket is not None,
+    )
+
+
+def _welcome(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return file.read(WELCOME_BYTES).decode("utf-8", "replace")
+    except OSError as error:
+        raise ConfigError(f"The welcome page {path} cannot be read: {error.strerror}. Set welcome.") from None
+
+
+# --- the main process ---------------------------------------------------------------------------------------
+
+
+def serve(source: Source) -> int:
+    """Serve until told to stop; the exit code. Raises `PidexError` with one sentence where it cannot start.
+
+    The main process holds the data directory and runs the loops; workers answer. SIGTERM and SIGINT end it,
+    SIGHUP reads the settings again.
+    """
+    return _Main(source).run()
+
+
+class _Main:
+    """The main process of a server."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._settings = source.settings()
+        self._pidex: Pidex | None = None
+        self._stop_loops: Callable[[], None] = lambda: None
+
+    def run(self) -> int:
+        """Check, lock, listen, migrate, serve."""
+        from functools import partial  # noqa: PLC0415
+
+        from pidex import processes  # noqa: PLC0415  # loads the HTTP server
+
+        settings = self._settings
+        sink = logs.open_sink(settings.log, settings.log_file)
+        logs.configure(sink, form=settings.log, level=settings.log_level)
+        certificate = _certificate(settings)
+        if settings.passwords is not None:
+            Accounts(settings.passwords, clock=time.time, key=b"")
+        _welcome(settings.welcome)
+        served_folders(settings)
+        data = data_dir(settings, self._source.environ, create=True)
+        lock = processes.DataLock(data)
+        lock.acquire()
+        listener: socket.socket | None = None
+        try:
+            if settings.socket is not None:
+                listener = processes.listen_unix(settings.socket)
+            else:
+                listener = processes.listen(settings.host, settings.port)
+                self._port = listener.getsockname()[1]
+            self._pidex = build(settings, self._source.environ, create=True)
+            self._pidex.metrics.clear()
+            processes.raise_file_limit()
+            server = processes.Workers(
+                listener,
+                partial(worker, self._source),
+                workers=settings.workers,
+                grace=settings.grace,
+                certificate=certificate,
+                reread=self._reread,
+                started=self._started,
+                stopped=self._stopped,
+            )
+            # The HTTP server has set logging up its own way by now.
+            logs.configure(sink, form=settings.log, level=settings.log_level)
+            return server.run()
+        finally:
+            self._stopped()
+            if listener is not None:
+                listener.close()
+            if settings.socket is not None and listener is not None:
+                settings.socket.unlink(missing_ok=True)
+            lock.release()
+
+    def _started(self) -> None:
+        assert self._pidex is not None
+        self._stop_loops = _start_loops(self._pidex)
+        log.info("%s", _start_line(self._settings, self._pidex.data, getattr(self, "_port", 0)))
+
+    def _stopped(self) -> None:
+        stop, self._stop_loops = self._stop_loops, lambda: None
+        stop()
+        pidex, self._pidex = self._pidex, None
+        if pidex is not None:
+            pidex.close()
+            log.info("Stopped.")
+
+    def _reread(self) -> bool:
+        """Take new settings over, or say why not and keep the old ones."""
+        try:
+            settings = self._source.settings()
+            kept = {name: getattr(self._settings, name) for name in _FIXED}
+            changed = [name for name, value in kept.items() if getattr(settings, name) != value]
+            settings = replace(settings, **kept)
+            sink = logs.open_sink(settings.log, settings.log_file)
+            if settings.passwords is not None:
+                Accounts(settings.passwords, clock=time.time, key=b"")
+            _welcome(settings.welcome)
+            _certificate(settings)
+            pidex = build(settings, self._source.environ, create=True)
+        except PidexError as error:
+            log.error("The settings were not read again, the old ones stay: %s", error)
+            return False
+        logs.configure(sink, form=settings.log, level=settings.log_level)
+        if changed:
+            log.warning("Only a restart changes: %s.", ", ".join(changed))
+        self._stop_loops()
+        old, self._pidex, self._settings = self._pidex, pidex, settings
+        if old is not None:
+            old.close()
+        self._stop_loops = _start_loops(pidex)
+        log.info("The settings were read again.")
+        return True
+
+
+def _start_loops(pidex: Pidex) -> Callable[[], None]:
+    """Start reconciler, watch, snapshots and bookkeeping; returns what stops them."""
+    from pidex.ingress.watch import Watch  # noqa: PLC0415
+    from pidex.processes import Loops  # noqa: PLC0415
+
+    settings = pidex.settings
+    reconciler = pidex.reconciler()
+    watch = Watch(
+        pidex.storage.roots, reconciler.nudge, mode=settings.watch, log=logging.getLogger("pidex.watch")
+    )
+    loops: dict[str, Callable[[threading.Event], None]] = {
+        "reconciler": reconciler.run,
+        "watch": watch.run,
+        "metrics": lambda stop: _fold(pidex.metrics, stop),
+    }
+    if settings.snapshots:
+        loops["snapshots"] = lambda stop: _snapshots(pidex, stop)
+    running = Loops(loops)
+    running.start()
+    return running.stop
+
+
+def _snapshots(pidex: Pidex, stop: threading.Event) -> None:
+    catalogue = pidex.data / "catalogue.db"
+    folder = snapshots.folder_of(catalogue)
+    while not stop.wait(SNAPSHOT_SECONDS):
+        if snapshots.due(folder, pidex.clock()):
+            snapshots.take(catalogue, folder, pidex.clock(), keep=pidex.settings.snapshots)
+            log.info("Took the daily snapshot of the catalogue.")
+
+
+def _fold(metrics: Metrics, stop: threading.Event) -> None:
+    while not stop.wait(FOLD_SECONDS):
+        metrics.fold()
+        metrics.flush()
+
+
+def _certificate(settings: Settings) -> tuple[Path, Path] | None:
+    """The certificate and its key, which fit. Raises `CannotStart`."""
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None or key is None:
+        return None
+    for path, name in ((cert, "certificate"), (key, "key")):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise CannotStart(f"The TLS {name} {path} cannot be read: {error.strerror}.") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key, password=lambda: "")  # never ask the terminal for a passphrase
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise CannotStart(f"The key {key} does not belong to the certificate {cert}.") from None
+        raise CannotStart(
+            f"The TLS certificate {cert} and its key {key} cannot be used ({error.reason or 'no PEM'})."
+            " Both have to be PEM files, the key without a passphrase."
+        ) from None
+    return cert, key
+
+
+def _start_line(settings: Settings, data: Path, port: int) -> str:
+    from pidex.web.operations import is_loopback  # noqa: PLC0415
+
+    folders = ", ".join(map(str, settings.folders))
+    if settings.socket is not None:
+        where = f"at the Unix socket {settings.socket}"
+    else:
+        scheme = "https" if settings.tls_cert else "http"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        where = f"at {scheme}://{host}:{port}{settings.prefix}/"
+        if is_loopback(settings.host):
+            where += " (this machine only: -i 0.0.0.0 lets others in)"
+    return f"pidex {__version__} serves {folders} {where}, data directory {data}"

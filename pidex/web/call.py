@@ -1,0 +1,114 @@
+"""One request on its way through the routes, and the ways to answer it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+from pidex.core.model import ANONYMOUS, Principal
+from pidex.web.origin import Origin
+from pidex.web.replies import Reply
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: Bytes of a body that nobody wants, read so that the answer is heard (AUT-9).
+DRAIN_BYTES = 1024 * 1024 * 1024
+
+
+class Call:
+    """A request. `path` is as asked for, percent-decoded; `rest` is what follows prefix and index name.
+
+    `up` is the way from `rest`'s folder to the index's root, and `root` to the server's: relative, so that
+    links hold behind any proxy.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope, self.receive, self._send = scope, receive, send
+        self.method: str = scope["method"]
+        self.head = self.method == "HEAD"
+        self.path: str = scope["path"]
+        self.query: bytes = scope.get("query_string", b"")
+        self.headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            key = name.decode("latin-1").lower()
+            text = value.decode("latin-1")
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+        self.index = ""
+        self.named = False  # whether the index's name stands in the path
+        self.rest: str = self.path
+        self.origin = Origin("", "", False, False)
+        self.params: Mapping[str, str] = {}  # what the route's path holds
+        self.by: Principal = ANONYMOUS
+        self.kind = "other"
+        self.status = 0
+        self.sent = 0
+
+    @property
+    def accept(self) -> str | None:
+        return self.headers.get("accept")
+
+    @property
+    def up(self) -> str:
+        return "../" * (self.rest.count("/") - 1)
+
+    @property
+    def root(self) -> str:
+        return self.up + "../" * self.named
+
+    @property
+    def url(self) -> str:
+        """The absolute URL of the index, without a slash at its end."""
+        return self.origin.url + (f"/{self.index}" if self.named else "")
+
+    async def reply(self, reply: Reply, body: bytes | None = None) -> None:
+        """Send a finished answer, or its headers with another body."""
+        data = reply.body if body is None else body
+        await self.start(reply)
+        await self._send({"type": "http.response.body", "body": data})
+        self.sent = len(data)
+
+    async def start(self, reply: Reply) -> None:
+        """Send status and headers; the body follows by `send`."""
+        self.status = reply.status
+        await self._send({"type": "http.response.start", "status": reply.status, "headers": reply.raw})
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send a piece of the body."""
+        await self._send(message)
+
+    async def stream(self, reply: Reply, pieces: Iterable[bytes]) -> None:
+        """Send an answer in pieces that are made on the way; stop when the client has gone."""
+        await self.start(reply)
+        gone = asyncio.ensure_future(self._disconnected())
+        loop = asyncio.get_running_loop()
+        iterator = iter(pieces)
+        try:
+            while not gone.done():
+                data = await loop.run_in_executor(None, next, iterator, b"")
+                await self._send({"type": "http.response.body", "body": data, "more_body": bool(data)})
+                self.sent += len(data)
+                if not data:
+                    return
+        except RuntimeError:
+            return  # the server's word for a connection that has gone
+        finally:
+            gone.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await gone
+
+    async def drain(self) -> None:
+        """Read a body that nobody wants."""
+        size = 0
+        while size < DRAIN_BYTES:
+            message = await self.receive()
+            size += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+
+    async def _disconnected(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass

@@ -1,0 +1,159 @@
+"""Files and what lies beside them: bytes, core metadata, signatures, and redirects from plain file names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from pidex.core import names
+from pidex.core.errors import Changing, NotFound, PidexError
+from pidex.core.model import File
+from pidex.core.negotiation import encoding, etag_matches
+from pidex.core.simpleapi import file_path
+from pidex.web.call import Call
+from pidex.web.files import OpenFile, answer, check, pump
+from pidex.web.listings import send
+from pidex.web.pages import Address, Built
+from pidex.web.replies import Reply, redirect, reply
+from pidex.web.site import Site
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SIDECARS = (".metadata", ".asc")
+
+
+async def download(site: Site, call: Call) -> None:
+    """`/packages/<2>/<2>/<60 hex>/<filename>`: a file, its `.metadata`, or its `.asc` (5.1, 4.8)."""
+    one, two, rest = (call.params[part] for part in ("one", "two", "rest"))
+    digest, filename = one + two + rest, call.params["filename"]
+    if len(one) != 2 or len(two) != 2 or not _DIGEST.fullmatch(digest):
+        await find(site, call)
+        return
+    await site.admit(call, "download")
+    if filename.endswith(".metadata"):
+        await _metadata(site, call, digest, filename.removesuffix(".metadata"))
+    elif filename.endswith(".asc"):
+        await _signature(site, call, digest, filename.removesuffix(".asc"))
+    else:
+        call.kind = "file"
+        await _file(site, call, digest, filename)
+
+
+async def find(site: Site, call: Call) -> None:
+    """`/packages/<filename>`, or pypiserver's `/packages/<folder>/<filename>`: to the file's lasting URL."""
+    await site.admit(call, "download")
+    path = call.rest.removeprefix("/packages/")
+    suffix = next((end for end in _SIDECARS if path.endswith(end)), "")
+    path = path.removesuffix(suffix)
+    filename = path.rpartition("/")[2]
+
+    def look() -> File | None:
+        return site.resolver.find(call.index, filename, by=call.by)
+
+    found = await site.pages.patiently(look, call.index, _project(filename)) if filename else None
+    if found is None or path not in (filename, found.path):
+        raise NotFound(f"There is no file {path} here.")
+    private = "download" in site.options.guard
+    await call.reply(
+        redirect(302, f"{call.up}packages/{file_path(found)}{suffix}", call.query, private=private)
+    )
+
+
+async def _file(site: Site, call: Call, digest: str, filename: str) -> None:
+    opened = site.files.find(call.path)
+    if opened is not None:
+        try:
+            with opened:
+                await _serve(site, call, opened)
+                return
+        except Changing:
+            if call.status:
+                raise
+            site.files.drop(call.path, opened)
+    opened = await _open(site, call, digest, filename)
+    with opened:
+        await _serve(site, call, opened)
+
+
+async def _open(site: Site, call: Call, digest: str, filename: str) -> OpenFile:
+    """Find and open a file. Raises `NotFound`, `Changing`, or `Busy` while its project is being read."""
+
+    def locate() -> OpenFile:
+        file = site.resolver.locate(call.index, digest, filename, by=call.by)
+        return OpenFile(call.index, file, site.resolver.open(file), site.file_headers)
+
+    seen = site.pages.changes
+    opened = await site.pages.patiently(locate, call.index, _project(filename))
+    if seen == site.pages.changes:  # else it may be gone from the index since it was found
+        site.files.put(call.path, opened)
+    return opened
+
+
+async def _serve(site: Site, call: Call, opened: OpenFile) -> None:
+    handle = opened.handle
+    await check(handle, site.readers)
+    told, span = answer(opened, call.headers, head=call.head)
+    if span is None:
+        await call.reply(told)
+        return
+    data = opened.small() if told is opened.whole else None
+    if data is not None:
+        await call.reply(told, data)
+        return
+    if span[0] >= span[1]:
+        await call.reply(told)
+        return
+    await call.start(told)
+    call.sent, whole = await pump(handle, span, call.send, call.receive, site.readers)
+    if not whole:
+        site.cut.add()
+        site.files.drop(call.path, opened)
+
+
+async def _metadata(site: Site, call: Call, digest: str, filename: str) -> None:
+    """The wheel's METADATA, byte for byte (MET-1), compressed where asked for (MET-5)."""
+    call.kind = "metadata"
+    project = _project(filename)
+    if project is None:
+        raise NotFound(f"There is no file {filename} here.")
+
+    def build() -> Built:
+        file = site.resolver.locate(call.index, digest, filename, by=call.by)
+        if file.metadata_sha256 is None:
+            raise NotFound(f"{filename} has no .metadata beside it.")
+        data = site.resolver.metadata(call.index, file, by=call.by)
+        return Built((data,), "application/octet-stream", site.file_headers["cache-control"])
+
+    address = Address(call.path, call.index, project, "download", "metadata", typed=False)
+    slot = (None, encoding(call.headers.get("accept-encoding")))
+    await send(call, await site.pages.get(address, slot, build))
+
+
+async def _signature(site: Site, call: Call, digest: str, filename: str) -> None:
+    """The detached signature that lies beside a file in its folder, and is never listed."""
+
+    def read() -> bytes | None:
+        return site.signature(site.resolver.locate(call.index, digest, filename, by=call.by))
+
+    data = await site.pages.patiently(read, call.index, _project(filename))
+    if data is None:
+        raise NotFound(f"{filename} has no .asc beside it.")
+    # Another signature may replace it at any time.
+    headers = {
+        **site.file_headers,
+        "etag": f'"{hashlib.sha256(data).hexdigest()}"',
+        "cache-control": "private, no-cache" if "download" in site.options.guard else "no-cache",
+    }
+    del headers["accept-ranges"]
+    asked = call.headers.get("if-none-match")
+    if asked is not None and etag_matches(asked, headers["etag"]):
+        await call.reply(Reply(304, [(name, headers[name]) for name in ("etag", "cache-control")]))
+        return
+    await call.reply(reply(200, headers, data, head=call.head))
+
+
+def _project(filename: str) -> str | None:
+    """The project that a file name speaks of, or None."""
+    try:
+        return names.parse(filename).project
+    except PidexError:
+        return None

@@ -1,0 +1,141 @@
+"""What operators and browsers ask for: health, metrics, the welcome page and its assets."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import re
+
+from pidex import __version__
+from pidex.core.errors import Forbidden, NotFound, PidexError
+from pidex.core.model import ANONYMOUS
+from pidex.core.simpleapi import to_json
+from pidex.web import welcome as page
+from pidex.web.call import Call
+from pidex.web.replies import SAFE, reply
+from pidex.web.site import Site
+
+_NO_STORE = {"cache-control": "no-store", **SAFE}
+_YEAR = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+_PAGE = {
+    "content-type": "text/html; charset=utf-8",
+    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-cache",
+    "vary": "Host, Forwarded, X-Forwarded-Host, X-Forwarded-Proto, X-Forwarded-Prefix",
+}
+
+
+async def health(site: Site, call: Call) -> None:
+    """`/-/health`: 200 with who answers, or 503 where the catalogue cannot be asked."""
+    await asyncio.get_running_loop().run_in_executor(site.pool, _count, site, site.options.default_index)
+    told = {"status": "ok", "version": __version__, "worker": site.options.worker, "pid": os.getpid()}
+    if site.options.instance:  # by it `pidex doctor` sees that a public URL leads here
+        told["instance"] = site.options.instance
+    await call.reply(
+        reply(200, {"content-type": "application/json", **_NO_STORE}, to_json(told), head=call.head)
+    )
+
+
+async def short_health(site: Site, call: Call) -> None:
+    """`/health`, or where the settings put it: pypiserver's `Ok`."""
+    await asyncio.get_running_loop().run_in_executor(site.pool, _count, site, site.options.default_index)
+    await call.reply(
+        reply(200, {"content-type": "text/plain; charset=utf-8", **_NO_STORE}, b"Ok", head=call.head)
+    )
+
+
+async def metrics(site: Site, call: Call) -> None:
+    """`/-/metrics`: numbers of all processes, without names of projects; not for everybody (design 4)."""
+    await _insider(site, call)
+    loop = asyncio.get_running_loop()
+    site.ledger.flush()
+
+    def tell() -> bytes:
+        projects, files = _count(site, site.options.default_index)
+        gauges = {
+            "pidex_projects": ("Projects listed by the default index.", projects),
+            "pidex_files": ("Files listed by the default index.", files),
+        }
+        return site.metrics.exposition(gauges)
+
+    body = await loop.run_in_executor(site.pool, tell)
+    kind = {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
+    await call.reply(reply(200, {**kind, **_NO_STORE}, body, head=call.head))
+
+
+async def welcome(site: Site, call: Call) -> None:
+    """`/`: how to use this very server, with its URL as the reader sees it."""
+    options = site.options
+    counts = None
+    if "list" not in options.guard:
+        counts = await asyncio.get_running_loop().run_in_executor(site.pool, _count, site, call.index)
+    if options.welcome is not None:
+        text = page.filled(options.welcome, call.url, counts)
+    else:
+        loopback = not (options.unix or call.origin.forwarded) and is_loopback(options.host)
+        text = page.rendered(
+            call.url, counts, root=call.root, up=call.up, loopback=loopback, guarded="list" in options.guard
+        )
+    headers = dict(_PAGE)
+    if options.welcome is not None:  # its author knows what it needs
+        headers["content-security-policy"] = "frame-ancestors 'none'"
+    await call.reply(reply(200, headers, text.encode("utf-8", "replace"), head=call.head))
+
+
+async def static(site: Site, call: Call) -> None:
+    """`/-/static/<hash>/<name>`: an asset of the welcome page, for ever the same under its hash."""
+    asset = page.assets().get(call.params["name"])
+    if asset is None or asset.hash != call.params["hash"]:
+        raise NotFound(f"There is nothing at {call.path}.")
+    await call.reply(reply(200, {"content-type": asset.content_type, **_YEAR}, asset.data, head=call.head))
+
+
+async def icon(site: Site, call: Call) -> None:
+    """`/favicon.ico`."""
+    asset = page.assets()["icon.svg"]
+    headers = {"content-type": asset.content_type, **SAFE, "cache-control": "public, max-age=86400"}
+    await call.reply(reply(200, headers, asset.data, head=call.head))
+
+
+async def robots(site: Site, call: Call) -> None:
+    """`/robots.txt`: nothing here is for search engines."""
+    headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "public, max-age=86400"}
+    await call.reply(reply(200, headers, b"User-agent: *\nDisallow: /\n", head=call.head))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to an address that is listened on."""
+    if re.fullmatch(r"(?i)localhost|ip6-localhost", host):
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+async def _insider(site: Site, call: Call) -> None:
+    """Let through who signed in, this machine itself, and trusted proxies. Raises `Forbidden`."""
+    origin = call.origin
+    near = origin.client == "unix" or is_loopback(origin.client) or site.origins.trusts(origin.client)
+    # A proxy on this machine that nobody declared brings strangers, all from 127.0.0.1.
+    if near and (origin.trusted or not origin.forwarded):
+        return
+    header = call.headers.get("authorization")
+    if header is not None:
+        try:
+            by = await asyncio.get_running_loop().run_in_executor(
+                site.readers, site.accounts.authenticate, header
+            )
+        except PidexError:
+            by = ANONYMOUS
+        if by != ANONYMOUS:
+            return
+    raise Forbidden("Metrics are for this machine, for addresses in trusted_proxies, and for who signs in.")
+
+
+def _count(site: Site, index: str) -> tuple[int, int]:
+    return site.resolver.count(index, by=ANONYMOUS)

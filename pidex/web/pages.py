@@ -1,0 +1,392 @@
+"""Finished pages: found in the cache, or resolved, rendered and compressed once for all who wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Any, Protocol, TypeVar
+
+from pidex.core import negotiation, simpleapi
+from pidex.core.errors import Busy, NotAcceptable
+from pidex.core.model import Principal
+from pidex.resolver import Resolver
+from pidex.web.options import Options
+from pidex.web.replies import SAFE, SHARED, Headers, Reply
+from pidex.web.shelf import Entry, Shelf, Slot, Variant
+
+#: Seconds between two looks whether a page that waits for its files is ready.
+POLL_SECONDS = 0.05
+#: Seconds after which such a page is tried again even where nothing seems to have changed.
+RETRY_SECONDS = 1.0
+#: Bytes: a smaller page is not worth compressing.
+COMPRESS_BYTES = 512
+#: Bytes: a longer body is sent in pieces, and kept compressed.
+LONG_BYTES = 4 * 1024 * 1024
+#: Pairs of Accept and Accept-Encoding whose outcome is remembered; clients send a few dozen.
+REMEMBERED = 512
+GZIP_LEVEL = 6
+ZSTD_LEVEL = 6
+#: Higher than any serial: what has been seen by somebody who has seen nothing yet.
+_NOTHING_SEEN = 1 << 62
+
+_FRAGMENT = re.compile(rb'(<a href="[^"#]*)#sha256=[0-9a-f]{64}"')
+
+T = TypeVar("T")
+
+
+class Probe(Protocol):
+    """Asks the catalogue whether anything changed (`catalogue.probe`)."""
+
+    def changed(self) -> bool: ...
+
+    def changes(self, since: int) -> tuple[int, list[tuple[str, str]] | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A page before it is compressed: its chunks and what its headers need."""
+
+    chunks: Iterable[bytes]
+    content_type: str
+    cache_control: str
+    serial: int | None = None
+    valid_until: float | None = None
+    more: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a page is kept and what drops it: its path as asked for, its index, and its project or ''."""
+
+    path: str
+    index: str
+    project: str
+    action: str = "list"
+    kind: str = "page"
+    typed: bool = True
+
+
+@dataclass(slots=True)
+class _Flight:
+    address: Address
+    task: asyncio.Task[Variant]
+    stale: bool = False
+
+
+class Pages:
+    """The page cache and how it is filled. Everything but rendering runs on the event loop's thread.
+
+    `want(index, project)` asks the reconciler to look into a project's files first; it may block.
+    `dropped(index, project)` is told of each change: project '' when all of the index changed.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        probe: Probe,
+        options: Options,
+        *,
+        want: Callable[[str, str | None], None],
+        pool: Executor,
+        dropped: Callable[[str | None, str | None], None] = lambda _index, _project: None,
+    ) -> None:
+        self._resolver, self._probe, self._options = resolver, probe, options
+        self._want, self._pool, self._dropped = want, pool, dropped
+        self.shelf = Shelf(options.page_cache)
+        self._serial = _NOTHING_SEEN
+        #: How often something changed since the start.
+        self.changes = 0
+        self._flights: dict[tuple[str, Slot], _Flight] = {}
+        self._slots: dict[tuple[str | None, str | None], Slot | None] = {}
+        self.private = "list" in options.guard
+        self._page_control = self._control(f"max-age={options.max_age}, must-revalidate")
+
+    def look(self) -> None:
+        """Ask the probe, and forget what changed. Called before each look-up."""
+        if self._probe.changed():
+            self._refresh()
+
+    def find(self, path: str, accept: str | None, accept_encoding: str | None) -> Variant | None:
+        """The finished answer for a path, or None where it has to be made, or refused."""
+        entry = self.shelf.entries.get(path)
+        if entry is None:
+            return None
+        asked = (accept, accept_encoding)
+        slot = self._slots.get(asked)
+        if slot is None:
+            slot = self.slot(accept, accept_encoding, None)
+            if slot is None:
+                return None
+            if len(self._slots) >= REMEMBERED:
+                self._slots.clear()
+            if len(accept or "") + len(accept_encoding or "") <= negotiation.REMEMBERED_CHARS:
+                self._slots[asked] = slot
+        if not entry.typed:
+            slot = (None, slot[1])
+        self.shelf.entries.move_to_end(path)
+        return entry.variants.get(slot)
+
+    def slot(self, accept: str | None, accept_encoding: str | None, wanted: str | None) -> Slot | None:
+        """The representation that headers and `?format=` ask for; None where none of it is offered."""
+        media = negotiation.media_type(accept, wanted)
+        if media is None:
+            if wanted or self._options.unmatched_accept == "406":
+                return None
+            media = simpleapi.HTML
+        return media, negotiation.encoding(accept_encoding)
+
+    async def project(self, address: Address, slot: Slot, *, by: Principal) -> Variant:
+        """A project's page. Raises `NotFound`, or `Busy` after `page_wait` seconds."""
+        media = slot[0] or simpleapi.HTML
+
+        def build() -> Built:
+            page = self._resolver.page(address.index, address.project, by=by)
+            if media == simpleapi.V1_JSON:
+                body = simpleapi.page_json(page, file_base="../../packages/")
+            else:
+                body = simpleapi.page_html(page, file_base="../../packages/")
+                if self._options.hash_fragment == "none":
+                    body = _FRAGMENT.sub(rb'\1"', body)
+            return Built((body,), _content_type(media), self._page_control, page.serial, page.valid_until)
+
+        return await self.get(address, slot, build)
+
+    async def names(self, address: Address, slot: Slot, *, by: Principal) -> Variant:
+        """The list of projects."""
+        media = slot[0] or simpleapi.HTML
+
+        def build() -> Built:
+            serial, names = self._resolver.names(address.index, by=by)
+            render = simpleapi.names_json if media == simpleapi.V1_JSON else simpleapi.names_html
+            return Built(render(names, serial), _content_type(media), self._page_control, serial)
+
+        return await self.get(address, slot, build)
+
+    async def flat(self, address: Address, slot: Slot, *, by: Principal) -> Variant:
+        """All files on one page, for `--find-links`."""
+
+        def build() -> Built:
+            files = self._resolver.files(address.index, by=by)
+            chunks = simpleapi.flat_html(files, file_base="")
+            if self._options.hash_fragment == "none":
+                chunks = (_FRAGMENT.sub(rb'\1"', chunk) for chunk in chunks)
+            return Built(chunks, _content_type(simpleapi.HTML), self._page_control)
+
+        return await self.get(address, slot, build)
+
+    async def get(self, address: Address, slot: Slot, build: Callable[[], Built]) -> Variant:
+        """The representation of a page, built once for all who ask for it meanwhile."""
+        deadline = monotonic() + self._options.page_wait
+        key = (address.path, slot)
+        while True:
+            entry = self.shelf.entries.get(address.path)
+            found = entry.variants.get(slot) if entry else None
+            if found is not None:
+                return found
+            flight = self._flights.get(key)
+            if flight is None:
+                task = asyncio.ensure_future(self._fill(address, slot, build))
+                flight = self._flights[key] = _Flight(address, task)
+                task.add_done_callback(partial(self._landed, key, flight))
+            try:
+                return await asyncio.shield(flight.task)
+            except Busy:
+                # Who came late waits for as long as who came first.
+                if monotonic() >= deadline - POLL_SECONDS:
+                    raise
+
+    async def patiently(self, function: Callable[[], T], index: str, project: str | None) -> T:
+        """Call `function` in a thread until it no longer raises `Busy`, for `page_wait` seconds at most."""
+        loop = asyncio.get_running_loop()
+        deadline = monotonic() + self._options.page_wait
+        told = False
+        while True:
+            seen, tried = self.changes, monotonic()
+            try:
+                return await loop.run_in_executor(self._pool, function)
+            except Busy:
+                if monotonic() >= deadline:
+                    raise
+            if not told:
+                told = True
+                await loop.run_in_executor(self._pool, self._want, index, project)
+            while self.changes == seen and monotonic() < min(deadline, tried + RETRY_SECONDS):
+                await asyncio.sleep(POLL_SECONDS)
+                self.look()
+
+    async def _fill(self, address: Address, slot: Slot, build: Callable[[], Built]) -> Variant:
+        def make() -> tuple[Variant, float | None]:
+            built = build()
+            return self._variant(built, address, slot), built.valid_until
+
+        variant, valid_until = await self.patiently(make, address.index, address.project or None)
+        flight = self._flights.get((address.path, slot))
+        if flight is not None and not flight.stale and flight.task is asyncio.current_task():
+            entry = Entry(
+                address.index, address.project, address.action, address.kind, address.typed, valid_until
+            )
+            self.shelf.put(address.path, entry, slot, variant)
+        return variant
+
+    def _landed(self, key: tuple[str, Slot], flight: _Flight, _: object) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        if not flight.task.cancelled():
+            flight.task.exception()  # whoever asked has seen it, or has gone
+
+    def _refresh(self) -> None:
+        serial, touched = self._probe.changes(self._serial)
+        self._serial = serial
+        self.changes += 1
+        if touched is None:
+            self.shelf.clear()
+            self._dropped(None, None)
+            self._ground(lambda _: True)
+            return
+        if not touched:
+            return
+        indexes = {index for index, _ in touched}
+        pairs = {*touched, *((index, "") for index in indexes)}
+        for index, project in pairs:
+            self.shelf.drop_project(index, project)
+            self._dropped(index, project)
+        self._ground(lambda address: (address.index, address.project) in pairs)
+
+    def _ground(self, touched: Callable[[Address], bool]) -> None:
+        """What is being made of an older state is still sent to who asked before, but not kept."""
+        for key, flight in list(self._flights.items()):
+            if touched(flight.address):
+                flight.stale = True
+                del self._flights[key]
+
+    def _control(self, directives: str) -> str:
+        return f"private, {directives}" if self.private else directives
+
+    def _variant(self, built: Built, address: Address, slot: Slot) -> Variant:
+        body, coding, packed, length, digest = _condense(built.chunks, slot[1], built.content_type)
+        private = address.action in self._options.guard
+        vary = ["Accept"] * address.typed + ["Accept-Encoding"] + ["Authorization"] * private
+        always: Headers = {
+            "etag": f'"{digest}-{coding}"' if coding else f'"{digest}"',
+            "cache-control": built.cache_control,
+            "vary": ", ".join(vary),
+            **({} if private else SHARED),
+            **({} if built.serial is None else {"x-pypi-last-serial": str(built.serial)}),
+        }
+        headers: Headers = {
+            "content-type": built.content_type,
+            "content-length": str(length),
+            **always,
+            **SAFE,
+        }
+        headers |= built.more or {}
+        if coding:
+            headers["content-encoding"] = coding
+        long = len(body) > LONG_BYTES or packed
+        whole = Reply(200, headers.items(), b"" if long else body)
+        return Variant(
+            always["etag"],
+            whole,
+            Reply(200, headers.items()),
+            Reply(304, always.items()),
+            long=body if long else b"",
+            packed=packed,
+        )
+
+
+def acceptable(slot: Slot | None) -> Slot:
+    """The slot. Raises `NotAcceptable` where there is none."""
+    if slot is None:
+        raise NotAcceptable(
+            f"Pages are offered as {simpleapi.HTML}, {simpleapi.V1_HTML} and {simpleapi.V1_JSON};"
+            " the request accepts none of them."
+        )
+    return slot
+
+
+def _content_type(media: str) -> str:
+    return f"{media}; charset=utf-8" if media == simpleapi.HTML else media
+
+
+def _condense(
+    chunks: Iterable[bytes], coding: str | None, content_type: str
+) -> tuple[bytes, str | None, bool, int, str]:
+    """Body, coding, whether it has to be unpacked before it is sent, its length when sent, and its hash.
+
+    The hash is that of the bytes before compression and of the media type. A long body without a coding is
+    kept compressed: a list of 880,000 names would fill the cache.
+    """
+    digest = hashlib.blake2b(content_type.encode(), digest_size=16)
+    waiting: list[bytes] = []
+    size = 0
+    press: Any = None
+    output: list[bytes] = []
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+        if press is None:
+            waiting.append(chunk)
+            if size > LONG_BYTES:
+                press = _compressor(coding or "zstd", fast=True)
+                output = [press.compress(piece) for piece in waiting]
+                waiting.clear()
+        else:
+            output.append(press.compress(chunk))
+    if press is not None:
+        output.append(press.flush())
+        body = b"".join(output)
+        return body, coding, coding is None, size if coding is None else len(body), digest.hexdigest()
+    body = b"".join(waiting)
+    if coding is not None and size >= COMPRESS_BYTES:
+        body = compress(body, coding)
+    else:
+        coding = None
+    return body, coding, False, len(body), digest.hexdigest()
+
+
+def compress(body: bytes, coding: str) -> bytes:
+    """`body` in the content coding 'gzip' or 'zstd'; the same bytes each time."""
+    if coding == "gzip":
+        return gzip.compress(body, GZIP_LEVEL, mtime=0)
+    press = _compressor(coding, fast=False)
+    return bytes(press.compress(body)) + bytes(press.flush())
+
+
+def _compressor(coding: str, *, fast: bool) -> Any:
+    if coding == "gzip":
+        return zlib.compressobj(4 if fast else GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    except ImportError:
+        import zstandard  # noqa: PLC0415  # before Python 3.14
+
+        return zstandard.ZstdCompressor(level=3 if fast else ZSTD_LEVEL).compressobj()
+    return zstd.ZstdCompressor(level=3 if fast else ZSTD_LEVEL)
+
+
+def unpack(packed: bytes, piece: int) -> Iterable[bytes]:
+    """The bytes of a packed body, in pieces of about `piece` bytes."""
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    except ImportError:
+        import io  # noqa: PLC0415
+
+        import zstandard  # noqa: PLC0415
+
+        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(packed)) as reader:
+            while data := reader.read(piece):
+                yield data
+        return
+    press = zstd.ZstdDecompressor()
+    data = press.decompress(packed, max_length=piece)
+    while data or not press.eof:
+        yield data
+        data = press.decompress(b"", max_length=piece)

@@ -1,0 +1,106 @@
+"""PyPI's JSON API about projects and releases, and pypiserver's short form of it (13.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from urllib.parse import quote
+
+from pidex.core import metadata, pypijson
+from pidex.core.errors import NotFound
+from pidex.core.model import Page
+from pidex.core.names import is_name, normalize
+from pidex.core.negotiation import encoding, etag_matches
+from pidex.core.simpleapi import to_json
+from pidex.web.call import Call
+from pidex.web.pages import COMPRESS_BYTES, compress
+from pidex.web.replies import SAFE, SHARED, Headers, Reply, redirect, reply
+from pidex.web.site import Site
+
+Render = Callable[[Page], bytes]
+
+
+async def latest(site: Site, call: Call) -> None:
+    """`/pypi/<name>/json`: the latest release and all files."""
+    await _answer(site, call, "pypi/{name}/json", lambda page: _project(site, call, page, None))
+
+
+async def release(site: Site, call: Call) -> None:
+    """`/pypi/<name>/<version>/json`: one release, its version in any equivalent spelling (VER-3)."""
+    version = call.params["version"]
+    canonical = "pypi/{name}/" + quote(version, safe="!+~") + "/json"
+    await _answer(site, call, canonical, lambda page: _project(site, call, page, version))
+
+
+async def brief(site: Site, call: Call) -> None:
+    """pypiserver's `/<name>/json`."""
+    await _answer(site, call, "{name}/json", lambda page: pypijson.brief_json(page, base_url=call.url))
+
+
+def _project(site: Site, call: Call, page: Page, version: str | None) -> bytes:
+    chosen = pypijson.chosen_version(page, version)
+    file = pypijson.metadata_file(page, chosen)
+    told = None
+    if file is not None:
+        try:
+            told = metadata.parse(site.resolver.metadata(call.index, file, by=call.by))
+        except NotFound:
+            told = None
+    return pypijson.project_json(page, version, told, base_url=call.url)
+
+
+async def _answer(site: Site, call: Call, canonical: str, render: Render) -> None:
+    """Resolve, render and send, or redirect to `canonical` with the normalised name for its `{name}`."""
+    try:
+        await site.admit(call, "list")
+        name = call.params["name"]
+        if not is_name(name):
+            raise NotFound("That is no project name.")
+        normalised = normalize(name)
+        if name != normalised:
+            target = call.up + canonical.replace("{name}", normalised) + "/" * call.rest.endswith("/")
+            await call.reply(redirect(301, target, call.query, private=site.pages.private))
+            return
+
+        def build() -> tuple[bytes, int]:
+            page = site.resolver.page(call.index, normalised, by=call.by)
+            return render(page), page.serial
+
+        body, serial = await site.pages.patiently(build, call.index, normalised)
+    except NotFound:
+        # Readers of this API know this body, and no other.
+        await call.reply(
+            reply(404, _headers(site, "no-cache"), to_json({"message": "Not Found"}), head=call.head)
+        )
+        return
+    await _send(site, call, body, serial)
+
+
+async def _send(site: Site, call: Call, body: bytes, serial: int) -> None:
+    # URLs in it are absolute: it is another document under each name of this server.
+    tag = hashlib.blake2b(body, digest_size=16).hexdigest()
+    coding = encoding(call.headers.get("accept-encoding")) if len(body) >= COMPRESS_BYTES else None
+    headers = _headers(site, f"max-age={site.options.max_age}, must-revalidate")
+    headers["etag"] = f'"{tag}-{coding}"' if coding else f'"{tag}"'
+    headers["x-pypi-last-serial"] = str(serial)
+    asked = call.headers.get("if-none-match")
+    if asked is not None and etag_matches(asked, headers["etag"]):
+        kept = ("etag", "cache-control", "vary")
+        await call.reply(Reply(304, [(name, headers[name]) for name in kept]))
+        return
+    if coding:
+        headers["content-encoding"] = coding
+        body = await asyncio.get_running_loop().run_in_executor(site.pool, compress, body, coding)
+    await call.reply(reply(200, headers, body, head=call.head))
+
+
+def _headers(site: Site, control: str) -> Headers:
+    private = site.pages.private
+    return {
+        "content-type": "application/json",
+        "cache-control": f"private, {control}" if private else control,
+        "vary": "Accept-Encoding" + (", Authorization" if private else ""),
+        **({} if private else SHARED),
+        **SAFE,
+    }

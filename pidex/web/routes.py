@@ -1,0 +1,74 @@
+"""Which path is answered by what, with which methods; everything that is not finished already."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from starlette.routing import BaseRoute, Route
+
+from pidex.core.errors import MethodNotAllowed, NotFound
+from pidex.web import downloads, listings, operations, releases
+from pidex.web.call import Call
+from pidex.web.replies import ALLOW, PREFLIGHT, reply
+from pidex.web.site import Site
+
+Answer = Callable[[Site, Call], Awaitable[None]]
+
+READ = ("GET", "HEAD")
+
+
+def routes(site: Site) -> Sequence[BaseRoute]:
+    """All routes of the server itself and below an index. The first that matches answers."""
+    own: dict[str, Answer] = {
+        "/-/health": operations.health,
+        "/-/metrics": operations.metrics,
+        "/-/static/{hash}/{name}": operations.static,
+        site.options.health_path: operations.short_health,
+        "/favicon.ico": operations.icon,
+        "/robots.txt": operations.robots,
+    }
+    below: dict[str, Answer] = {
+        "/": operations.welcome,
+        "/simple": listings.slash,
+        "/simple/": listings.names,
+        "/simple/{name}": listings.project,
+        "/simple/{name}/": listings.project,
+        "/packages": listings.slash,
+        "/packages/": listings.flat,
+        "/packages/{one}/{two}/{rest}/{filename}": downloads.download,
+        "/packages/{path:path}": downloads.find,
+        "/pypi/{name}/json": releases.latest,
+        "/pypi/{name}/json/": releases.latest,
+        "/pypi/{name}/{version}/json": releases.release,
+        "/pypi/{name}/{version}/json/": releases.release,
+        "/{name}/json": releases.brief,
+        "/{name}": listings.short,
+        "/{name}/": listings.short,
+    }
+    return [
+        *(Route(path, _Endpoint(site, answer, own=True)) for path, answer in own.items()),
+        *(Route(path, _Endpoint(site, answer)) for path, answer in below.items()),
+    ]
+
+
+class _Endpoint:
+    """An answer as an ASGI application that knows which methods it takes."""
+
+    def __init__(self, site: Site, answer: Answer, *, own: bool = False) -> None:
+        self._site, self._answer, self._own = site, answer, own
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        call: Call = scope["pidex"]
+        call.params = scope["path_params"]
+        if self._own and call.named:
+            raise NotFound(f"There is nothing at {call.path}.")
+        if call.method in READ:
+            await self._answer(self._site, call)
+            return
+        if call.method != "OPTIONS":
+            raise MethodNotAllowed(
+                f"{call.method} is not offered here. To add a file, copy it into the folder that is served."
+            )
+        shared = {} if self._site.options.guard & {"list", "download"} else PREFLIGHT
+        await call.reply(reply(204, {"allow": ALLOW, **shared}))

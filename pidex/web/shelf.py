@@ -1,0 +1,106 @@
+"""The page cache of one worker: finished pages by path, bounded in bytes, dropped by project."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pidex.web.replies import Reply
+
+#: What a page costs beside its bytes: headers, keys and objects.
+OVERHEAD_BYTES = 4_096
+
+#: Media type and content coding; None: the page has but one type, or is sent as it is.
+Slot = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One representation of a page: the whole answer, its HEAD, and its 304."""
+
+    etag: str
+    whole: Reply
+    head: Reply
+    unchanged: Reply
+    #: Large bodies go out in pieces, from here; then `whole.body` is empty.
+    long: bytes = b""
+    #: The list in its stored form has to be unpacked on its way out.
+    packed: bool = False
+
+
+@dataclass(slots=True)
+class Entry:
+    """A page in all representations asked for so far. `project` is '' for what every change touches."""
+
+    index: str
+    project: str
+    action: str  # what has to be allowed: 'list' or 'download'
+    kind: str  # 'page', 'list' or 'metadata': what log and metrics call it
+    typed: bool  # whether its media type is negotiated, or only its coding
+    valid_until: float | None
+    variants: dict[Slot, Variant] = field(default_factory=dict)
+    size: int = OVERHEAD_BYTES
+
+
+class Shelf:
+    """Entries by path, the least recently used dropped when `limit` bytes are passed. For one thread."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.size = 0
+        self.entries: OrderedDict[str, Entry] = OrderedDict()
+        self._paths: dict[tuple[str, str], set[str]] = {}
+
+    def put(self, path: str, entry: Entry, slot: Slot, variant: Variant) -> None:
+        """Keep one more representation of the page at `path`; `entry` is used where there is none yet."""
+        cost = len(variant.whole.body) + len(variant.long) + OVERHEAD_BYTES
+        if cost + OVERHEAD_BYTES > self.limit:
+            return
+        there = self.entries.get(path)
+        if there is None:
+            there = self.entries[path] = entry
+            self._paths.setdefault((entry.index, entry.project), set()).add(path)
+            self.size += entry.size
+        elif variant is there.variants.get(slot):
+            return
+        # Representations of one page outlive each other only as long as the shortest-lived.
+        if entry.valid_until is not None:
+            there.valid_until = min(entry.valid_until, there.valid_until or entry.valid_until)
+        old = there.variants.get(slot)
+        if old is not None:
+            freed = len(old.whole.body) + len(old.long) + OVERHEAD_BYTES
+            there.size -= freed
+            self.size -= freed
+        there.variants[slot] = variant
+        there.size += cost
+        self.size += cost
+        self.entries.move_to_end(path)
+        while self.size > self.limit:
+            self.drop(next(iter(self.entries)))
+
+    def drop(self, path: str) -> None:
+        """Forget the page at a path."""
+        entry = self.entries.pop(path, None)
+        if entry is None:
+            return
+        self.size -= entry.size
+        key = (entry.index, entry.project)
+        paths = self._paths[key]
+        paths.discard(path)
+        if not paths:
+            del self._paths[key]
+
+    def drop_project(self, index: str, project: str) -> None:
+        """Forget every page of a project."""
+        for path in list(self._paths.get((index, project), ())):
+            self.drop(path)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.entries.clear()
+        self._paths.clear()
+        self.size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)

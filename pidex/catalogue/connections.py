@@ -20,18 +20,19 @@ CACHE_KIB = 4096
 WAL_BYTES = 64 * 1024 * 1024
 
 
-def sqlite(url: URL, *, synchronous: str = "FULL", busy_seconds: float = BUSY_SECONDS) -> Engine:
+def sqlite(url: URL, *, synchronous: str = "FULL", busy_seconds: float | None = None) -> Engine:
     """An engine over a SQLite file with a write-ahead log.
 
     A transaction begins with BEGIN, and so sees one state from its first statement on. With the execution
     option `pidex_begin` it begins with that instead: BEGIN IMMEDIATE takes the writer's lock at once.
     """
+    wait = BUSY_SECONDS if busy_seconds is None else busy_seconds
     engine = create_engine(
         url,
-        connect_args={"timeout": busy_seconds, "isolation_level": None, "check_same_thread": False},
+        connect_args={"timeout": wait, "isolation_level": None, "check_same_thread": False},
         pool_size=POOL_SIZE,
         max_overflow=POOL_BURST,
-        pool_timeout=BUSY_SECONDS,
+        pool_timeout=wait,
         hide_parameters=True,
     )
 

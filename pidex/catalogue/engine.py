@@ -76,7 +76,9 @@ class Catalogue:
     @property
     def name(self) -> str:
         """What messages call this catalogue: its file, or its URL without the password."""
-        return str(self.path) if self.path is not None else self._url.render_as_string(hide_password=True)
+        if self.path is not None:
+            return str(self.path)
+        return self._url.set(drivername="postgresql").render_as_string(hide_password=True)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from pidex.catalogue import journal
+from pidex.catalogue.connections import BUSY_SECONDS
 from pidex.catalogue.refusals import translated
 
 #: More changes than this since the last question, and the answer is: everything.
@@ -79,7 +80,7 @@ class SqliteProbe(Probe):
                 local.connection.close()
         with translated(str(self._path)):
             # Autocommit: an open transaction would freeze the counter.
-            connection = sqlite3.connect(self._uri, uri=True, isolation_level=None, timeout=10)
+            connection = sqlite3.connect(self._uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
             local.seen = connection.execute("PRAGMA data_version").fetchone()[0]
         local.connection, local.execute, local.pid = connection, connection.execute, os.getpid()
 

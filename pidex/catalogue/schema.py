@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: The revision this program works with: the newest file in migrations/versions (held by a test).
 REVISION = "0001"
+MIGRATIONS = Path(__file__).with_name("migrations")
 
 _STORED = text("select version_num from alembic_version")
 
@@ -64,6 +65,6 @@ def _config() -> Config:
 
     config = Config()
     # ConfigParser reads % as the start of an interpolation.
-    folder = str(Path(__file__).with_name("migrations")).replace("%", "%%")
+    folder = str(MIGRATIONS).replace("%", "%%")
     config.set_main_option("script_location", folder)
     return config

@@ -7,11 +7,12 @@ import os
 import re
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pidex.catalogue import connections
 from pidex.catalogue.refusals import damaged, translated
 from pidex.core.errors import CatalogueError, StorageFull
 
@@ -85,7 +86,8 @@ def take(catalogue: Path, folder: Path, now: float, *, why: str = "daily", keep:
             raise StorageFull(f"There is no space left for a snapshot in {folder}.") from error
         raise CatalogueError(f"No snapshot can be written to {folder}: {error.strerror}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     for old in list(folder)[max(keep, 1) :]:
         old.path.unlink(missing_ok=True)
     taken = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC).timestamp()
@@ -93,9 +95,10 @@ def take(catalogue: Path, folder: Path, now: float, *, why: str = "daily", keep:
 
 
 def _copy(catalogue: Path, target: Path) -> None:
+    existing = f"{catalogue.absolute().as_uri()}?mode=rw"
     with (
         translated(str(catalogue)),
-        closing(sqlite3.connect(catalogue, timeout=10)) as source,
+        closing(sqlite3.connect(existing, uri=True, timeout=connections.BUSY_SECONDS)) as source,
         closing(sqlite3.connect(target)) as copy,
     ):
         source.backup(copy)

@@ -17,6 +17,10 @@ class BrokenStream(Exception):
     """The bytes are not what the compression says: they will not decode by waiting."""
 
 
+class HungryStream(BrokenStream):
+    """The stream asks for a dictionary larger than is allowed."""
+
+
 class Decoder(Protocol):
     """Decodes one stream. `eof` once its end (with its checksum, where the format has one) has been seen."""
 
@@ -83,7 +87,8 @@ class Expand:
                     return
                 data = b""
         except (OSError, lzma.LZMAError, EOFError, ValueError) as error:
-            raise BrokenStream(str(error)) from None
+            # liblzma's one way to tell is its text.
+            raise (HungryStream if "emory usage limit" in str(error) else BrokenStream)(str(error)) from None
 
 
 class Stored:

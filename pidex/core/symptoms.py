@@ -80,9 +80,9 @@ def explained(file: BinaryIO, size: int, error: Unsound, limits: Limits, *, age:
     A fault of the limits or the content stays what it is. Zeros at the end, or a hole in a file that changed
     a moment ago, mean that it is still being written.
     """
-    if error.reason_code not in ("truncated", "corrupt", "shifted"):
+    if error.reason_code not in ("truncated", "trailing-bytes", "corrupt", "shifted"):
         return error
-    if _zeros_at_end(file, size):
+    if error.reason_code != "trailing-bytes" and _zeros_at_end(file, size):
         return Incomplete("it ends in zeros: space is reserved, the content is not there yet", code="zeros")
     said = _text_mode(file, size, error)
     if said is not None:
@@ -115,6 +115,8 @@ def _text_mode(file: BinaryIO, size: int, error: Unsound) -> str | None:
         return "every line feed in it became a carriage return"
     if feeds >= 32 and returns == 0:
         return "every carriage return in it is gone"
+    if error.reason_code == "trailing-bytes":
+        return None
     # By chance: 1 in 7 for 128 KiB of a damaged file, 1 in 9,000,000 for 1 MiB of a truncated one.
     enough = {"shifted": 0, "corrupt": 128 * KIB}.get(error.reason_code, MIB)
     if pairs == 0 and feeds >= 1 and counted >= enough:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from pidex.core.errors import Damaged, Incomplete
 from pidex.core.limits import Limits
-from pidex.core.streams import PIECE, BrokenStream, whole_stream
+from pidex.core.streams import PIECE, BrokenStream, HungryStream, whole_stream
 from pidex.core.zips import guard
 
 _BLOCK = 512
@@ -36,9 +36,14 @@ def walk(file: BinaryIO, size: int, archive: str, limits: Limits, *, age: float,
     """
     settled = age >= limits.settled_seconds
     stream = _Reader(_decoded(file, size, archive, limits, settled))
-    ended = _members(stream, limits, found)
-    for _ in stream.rest():
-        pass
+    try:
+        ended = _members(stream, limits, found)
+    except Damaged as error:
+        if error.reason_code in ("corrupt", "not-a-tar"):
+            # bz2 gives out a block before it has seen its checksum: a broken stream is the better reason.
+            stream.drain()
+        raise
+    stream.drain()
     if found.members == 0:
         raise Damaged("the archive holds nothing", code="no-members")
     if not ended and not settled:
@@ -82,8 +87,10 @@ class _Reader:
             length -= step
         return True
 
-    def rest(self) -> Iterator[bytes]:
-        return self._pieces
+    def drain(self) -> None:
+        """Decode what is left, for its checksums."""
+        for _ in self._pieces:
+            pass
 
 
 def _decoded(file: BinaryIO, size: int, archive: str, limits: Limits, settled: bool) -> Iterator[bytes]:
@@ -99,6 +106,12 @@ def _decoded(file: BinaryIO, size: int, archive: str, limits: Limits, settled: b
                     expanded += len(piece)
                     guard(expanded, size, limits)
                     yield piece
+            except HungryStream:
+                raise Damaged(
+                    f"unpacking it takes more than the {limits.xz_bytes:,} bytes of memory allowed: "
+                    "compress it with a smaller dictionary",
+                    code="dictionary",
+                ) from None
             except BrokenStream as error:
                 raise Damaged(f"the {archive} data cannot be unpacked ({error})", code="corrupt") from None
             if decoder.eof:
@@ -198,14 +211,19 @@ def _header(block: bytes, *, first: bool) -> tuple[bytes, int]:
         length = _number(block[124:136])
     except ValueError:
         declared = length = -1
-    # Old writers summed signed bytes.
     unsigned = sum(block) - sum(block[148:156]) + 8 * 32
-    signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
-    if length < 0 or declared not in (unsigned, signed):
+    if length < 0 or declared not in (unsigned, _signed(block, unsigned)):
         if first:
             raise Damaged("there is no tar inside the compressed data", code="not-a-tar")
         raise Damaged("a header of the tar is damaged", code="corrupt")
     return block[156:157], length
+
+
+def _signed(block: bytes, unsigned: int) -> int:
+    """The checksum as old writers made it, of signed bytes."""
+    if block.isascii():
+        return unsigned
+    return unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
 
 
 def _number(text: bytes) -> int:

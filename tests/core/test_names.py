@@ -263,7 +263,8 @@ def test_versions_sort_as_installers_sort_them_with_unknown_ones_first() -> None
         "1.0+cu118",
     ]
     ordered += ["1.0.post1", "1.10", "2.0", "1!0.1"]
-    assert sorted(ordered[::-1], key=names.version_key) == ordered
+    backwards = ordered[::-1]
+    assert sorted(backwards, key=names.version_key) == ordered
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,8 @@ def test_pre_releases(version: str, early: bool) -> None:
     "filename",
     [
         ".hidden", ".in.foo-1.0.tar.gz.", ".pureftpd-upload.1a.2", "foo-1.0.tar.gz.part", "~foo", "#foo#",
-        "foo-1.0.tar.gz.filepart", "foo-1.0.zip~", "foo-1.0.tar.gz.orig", "foo.TMP", ".git", ".pidex-staging-1",
+        "foo-1.0.tar.gz.filepart", "foo-1.0.zip~", "foo-1.0.tar.gz.orig", "foo.TMP", ".git",
+        ".pidex-staging-1",
         "foo-1.0-py3-none-any.whl.crdownload", "foo-1.0_LOCAL_12345.tar.gz", "foo_BACKUP_77.whl",
     ],
 )  # fmt: skip

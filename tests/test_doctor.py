@@ -278,14 +278,14 @@ def test_files_that_are_not_listed(target: Target) -> None:
         index = indexes.find(conn, "main")
         assert index is not None
         places.upsert_many(conn, index.id, [
-            place("a-1.zip", PlaceState.PENDING, "It ends too early."),
-            place("b-1.zip", PlaceState.REFUSED, "It is a git-LFS pointer."),
+            place("a-1.zip", PlaceState.PENDING, "it ends too early"),
+            place("b-1.zip", PlaceState.REFUSED, "it is a git-LFS pointer"),
         ])  # fmt: skip
-        problems.replace(conn, index.id, [Problem(0, "c-1.zip", "broken-link", "It is a broken link.")])
+        problems.replace(conn, index.id, [Problem(0, "c-1.zip", "broken-link", "it is a link to nothing")])
     assert [each.sentence for each in found(target, "files")] == [
-        "1 files are not whole yet, such as a-1.zip: It ends too early.",
-        "1 files are refused, such as b-1.zip: It is a git-LFS pointer.",
-        "1 things in the folders cannot be served, such as c-1.zip: It is a broken link.",
+        "Not whole yet: 1, such as a-1.zip: it ends too early.",
+        "Refused: 1, such as b-1.zip: it is a git-LFS pointer.",
+        "Not to be served: 1, such as c-1.zip: it is a link to nothing.",
     ]
 
 

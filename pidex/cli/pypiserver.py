@@ -17,6 +17,7 @@ import click
 
 from pidex import __version__
 from pidex.cli.group import guarded
+from pidex.cli.serve import start
 from pidex.config import ENV_PREFIX, environment
 from pidex.core.errors import ConfigError
 
@@ -62,18 +63,16 @@ def act(given: Sequence[str]) -> int:
         return 0
     parsed = parser(command).parse_args(rest)
     if command == "update":
-        from pidex.cli import update
+        from pidex.cli.update import update
 
-        return update.act(parsed, folders(parsed))
+        return update(parsed, folders(parsed))
     environ = environment()
     made = plan(parsed, environ)
     for note in (*notes, *made.notes):
         print(f"{NAME}: note: {note}", file=sys.stderr)
     if made.to_stderr:
         os.dup2(2, 1)  # log lines go to standard output: here that is standard error
-    from pidex.app import Source, serve
-
-    return serve(Source(made.flags, environ))
+    return start(made.flags, environ)
 
 
 def split(given: Sequence[str]) -> tuple[str | None, list[str], tuple[str, ...]]:

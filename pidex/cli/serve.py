@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pidex.cli.options import settings_options
-from pidex.config import environment
+from pidex.config import environment, load, served_folders
 
 
 @click.command("serve")
@@ -18,6 +18,12 @@ def command(**flags: Any) -> int:
     Every option is also a variable (--scan-interval: PIDEX_SCAN_INTERVAL) and a key of the configuration
     file (scan_interval); docs/configuration.md describes them. SIGHUP reads the file again.
     """
+    return start(flags, environment())
+
+
+def start(flags: dict[str, object], environ: dict[str, str]) -> int:
+    """Serve with these settings, after the cheap checks: a mistyped folder is said at once."""
+    served_folders(load(flags, environ))
     from pidex.app import Source, serve
 
-    return serve(Source(flags, environment()))
+    return serve(Source(flags, environ))

@@ -88,16 +88,15 @@ def files(target: Target, _: Clock) -> Findings:
             found = problems.list(conn, index.id)
     except CatalogueError:
         return  # what is wrong with it, the check of the catalogue has said
-    for state, words in ((PlaceState.PENDING, "are not whole yet"), (PlaceState.REFUSED, "are refused")):
+    for state, words in ((PlaceState.PENDING, "Not whole yet"), (PlaceState.REFUSED, "Refused")):
         some = [each for each in unfinished if each.state is state]
         if some:
             yield warn(
-                f"{len(some)} files {words}, such as {some[0].path}: {some[0].reason}", "Run `pidex scan`."
+                f"{words}: {len(some)}, such as {some[0].path}: {some[0].reason}.", "Run `pidex scan`."
             )
     if found:
         yield warn(
-            f"{len(found)} things in the folders cannot be served, such as {found[0].path}:"
-            f" {found[0].reason}",
+            f"Not to be served: {len(found)}, such as {found[0].path}: {found[0].reason}.",
             "Run `pidex scan`.",
         )
     if not found and not any(each.state is not PlaceState.UNREAD for each in unfinished):

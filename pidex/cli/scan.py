@@ -1,0 +1,153 @@
+"""`pidex scan`: look through the folders now, and say what is listed and what is not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pidex.catalogue import indexes, scans
+from pidex.cli.options import settings_options
+from pidex.config import Settings, data_dir, environment, load
+from pidex.core.errors import CannotStart, Conflict
+from pidex.core.model import DEFAULT_INDEX, OPERATOR, FolderReport, Place
+
+if TYPE_CHECKING:
+    from pidex.app import Pidex
+    from pidex.processes import DataLock
+
+#: Seconds between two looks whether the server has finished, and between two lines of progress.
+POLL_SECONDS, LINE_SECONDS = 0.1, 5.0
+#: Files of one kind that are named; --json names all.
+NAMED = 50
+
+Progress = Callable[[int, int], None]
+
+
+@click.command("scan")
+@settings_options("folders", "config", "data", "check", "mutability", "sandbox_children", "inspect_timeout")
+@click.option("--rebuild", is_flag=True, help="Read every file again, and make all that is derived anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(rebuild: bool, as_json: bool, **flags: Any) -> int:
+    """Look through the folders now, and say what is listed and what is not, and why.
+
+    A running server does the looking; without one, this command does. Exit code 3 where files are refused
+    or cannot be served.
+    """
+    environ = environment()
+    settings = load(flags, environ)
+    with scanned(settings, environ, rebuild=rebuild) as (pidex, report):
+        projects, _ = pidex.resolver.count(DEFAULT_INDEX, by=OPERATOR)
+        if as_json:
+            click.echo(json.dumps({"projects": projects, **asdict(report)}, indent=2, default=str))
+        else:
+            for line in lines(report, projects, [str(each) for each in settings.folders]):
+                click.echo(line)
+    return 3 if report.refused or report.problems else 0
+
+
+@contextlib.contextmanager
+def scanned(
+    settings: Settings, environ: dict[str, str], *, rebuild: bool
+) -> Iterator[tuple[Pidex, FolderReport]]:
+    """The parts and the report after a scan, by the running server or by this process."""
+    from pidex import logs
+    from pidex.app import build
+    from pidex.processes import DataLock
+
+    logs.configure(None, form="none", level="error")
+    data = data_dir(settings, environ, create=True, warn=lambda text: click.echo(text, err=True))
+    lock = DataLock(data)
+    serving = lock.holder() is not None
+    if serving and rebuild:
+        raise Conflict(
+            "A server is running, and --rebuild needs the data directory alone. Stop the server first."
+        )
+    if not serving:
+        lock.acquire()
+    try:
+        with contextlib.closing(build(settings, environ, create=not serving)) as pidex:
+            if serving:
+                yield pidex, ask(pidex, lock)
+            else:
+                with progress() as step:
+                    report = pidex.reconciler().scan(step, rebuild=rebuild)
+                yield pidex, report
+    finally:
+        lock.release()
+
+
+def ask(pidex: Pidex, lock: DataLock) -> FolderReport:
+    """Have the running server scan, and wait until it has. Raises `CannotStart` where it ends meanwhile."""
+    before = _finished(pidex)
+    pidex.expendable.want(DEFAULT_INDEX, None)
+    while _finished(pidex) == before:
+        if lock.holder() is None:
+            raise CannotStart("The server ended before it had scanned. Run `pidex scan` again.")
+        time.sleep(POLL_SECONDS)
+    return pidex.resolver.report(DEFAULT_INDEX, by=OPERATOR)
+
+
+def _finished(pidex: Pidex) -> int | None:
+    with pidex.catalogue.read() as conn:
+        index = indexes.find(conn, DEFAULT_INDEX)
+        return None if index is None else scans.find(conn, index.id).finished
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Progress]:
+    """Shows how far a scan is, on stderr: a bar on a terminal, and now and then a line elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("Reading files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            yield lambda read, total: bar.update(task, completed=read, total=total)
+        return
+    last = time.monotonic()
+
+    def say(read: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_SECONDS:
+            last = time.monotonic()
+            click.echo(f"Read {read} of {total} files.", err=True)
+
+    yield say
+
+
+def lines(report: FolderReport, projects: int, roots: Sequence[str]) -> Iterator[str]:
+    """The report as people read it."""
+    yield f"Listed: {_count(report.listed, 'file')} of {_count(projects, 'project')}."
+
+    def path(place: Place) -> str:
+        return f"{roots[place.root]}/{place.path}" if place.root < len(roots) else place.path
+
+    yield from _some(
+        "Not whole yet", [f"{path(each)}: {each.reason or 'not read yet'}" for each in report.pending]
+    )
+    yield from _some("Refused", [f"{path(each)}: {each.reason}" for each in report.refused])
+    yield from _some("Shadowed", [f"{lost}: {served} is served" for lost, served in report.shadowed])
+    yield from _some("Withheld", [f"{each}: {reason}" for each, reason in report.withheld])
+    yield from _some("Problems", [f"{each.path or '.'}: {each.reason}" for each in report.problems])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _some(title: str, entries: Sequence[str]) -> Iterator[str]:
+    if entries:
+        yield f"{title}: {len(entries)}"
+        for each in entries[:NAMED]:
+            yield f"  {each}"
+        if len(entries) > NAMED:
+            yield f"  ... and {len(entries) - NAMED} more: --json names all"

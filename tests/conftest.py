@@ -48,19 +48,13 @@ class Postgres:
 
     def start(self) -> None:
         data = self.folder / "data"
-        self._run(
-            "initdb",
-            "-D",
-            data,
-            "-U",
-            POSTGRES_USER,
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-            "--no-sync",
-        )
+        cluster = ["-D", str(data), "-U", POSTGRES_USER, "-A", "trust", "-E", "UTF8", "--no-sync"]
+        plain = ["--locale=C.UTF-8"]
+        try:
+            # Sorted as people read, unlike SQLite: what must be in the order of bytes has to ask for it.
+            self._run("initdb", *cluster, *plain, "--locale-provider=icu", "--icu-locale=en-US")
+        except RuntimeError:  # older than 15, or built without ICU
+            self._run("initdb", *cluster, *plain)
         # Nobody needs these data after a crash of the machine; commits stay in order all the same.
         options = f"-c listen_addresses='' -k {self.folder} -c fsync=off -c full_page_writes=off"
         self._run("pg_ctl", "-D", data, "-l", self.folder / "log", "-w", "-t", "60", "-o", options, "start")

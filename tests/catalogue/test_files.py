@@ -77,6 +77,14 @@ def test_the_project_list_follows_the_files(catalogue: Catalogue, index_id: int)
         assert [*projects.starting(conn, index_id, "ot", 5)] == []
 
 
+def test_names_are_in_the_order_of_bytes_everywhere(catalogue: Catalogue) -> None:
+    names = ["zope", "foo-bar", "foo", "foo2", "foobar", "foo-2", "a-b", "ab", "a1"]
+    index_id = rows.listed(catalogue, [rows.file(f"{name}-1.0.zip") for name in names])
+    with catalogue.read() as conn:
+        assert [line.project for line in projects.list(conn, index_id)] == sorted(names)
+        assert [one.project for one in files.list_all(conn, index_id)] == sorted(names)
+
+
 def test_a_quarantined_project_is_left_out_of_the_list(catalogue: Catalogue, index_id: int) -> None:
     with catalogue.write() as conn:
         statuses.put(

@@ -151,7 +151,7 @@ def rounds(
 
 
 def requests(everyone: list[Server], rows: list[tuple[str, str, dict[str, Target]]], plan: Plan) -> Table:
-    table = Table("Requests per second", [server.name for server in everyone], higher_is_better=True)
+    table = Table("Requests per second", [server.name for server in everyone])
     for title, reach, by_server in rows:
         note(title)
         bad: dict[str, int] = {}
@@ -172,7 +172,7 @@ def requests(everyone: list[Server], rows: list[tuple[str, str, dict[str, Target
 
 def downloads(everyone: list[Server], plan: Plan) -> Table:
     """MB per second of one connection that reads a big file."""
-    table = Table("MB per second, one client", [server.name for server in everyone], higher_is_better=True)
+    table = Table("MB per second, one client", [server.name for server in everyone])
     note(f"{plan.megabytes} MB download")
     filename = wheels.wheel(BIG, "1.0.0")[0]
     paths = {
@@ -215,7 +215,7 @@ def zipf(folder: Path, home: Path, plan: Plan) -> Table:
     basic = _basic("bench", PASSWORD)
     count = min(1000, plan.projects)
     names = ["plain", "zipf", "zipf, a change a second", "zipf, with a password"]
-    table = Table("pidex alone, requests per second", names, higher_is_better=True)
+    table = Table("pidex alone, requests per second", names, of_first=True)
     note(f"{count} projects by Zipf")
     with ExitStack() as stack:
         pidex = serve(stack, servers.pidex(folder, home / "data"))

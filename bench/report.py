@@ -36,11 +36,11 @@ class Row:
 
 @dataclass
 class Table:
-    """Figures by server; the second half of its columns are ratios of the first server to each other."""
+    """Figures by server, and ratios of the first to each other (`of_first`: the other way round)."""
 
     title: str
     servers: list[str]
-    higher_is_better: bool
+    of_first: bool = False
     rows: list[Row] = field(default_factory=list)
 
 
@@ -64,7 +64,8 @@ def figure(value: float) -> str:
 
 def table_text(table: Table) -> str:
     first, *others = table.servers
-    head = ["", *table.servers, *(f"{first} / {other}" for other in others), "to reach"]
+    ratios = [f"{other} / {first}" if table.of_first else f"{first} / {other}" for other in others]
+    head = ["", *table.servers, *ratios, "to reach"]
     lines = [f"### {table.title}", "", _line(head), _line(["---"] + ["---:"] * (len(head) - 2) + ["---"])]
     for row in table.rows:
         own = row.figures.get(first)
@@ -75,7 +76,10 @@ def table_text(table: Table) -> str:
             cells.append("-" if value is None else figure(value) + mark)
         for other in others:
             value = row.figures.get(other)
-            cells.append("-" if not value or own is None else ratio(own / value))
+            if not value or not own:
+                cells.append("-")
+            else:
+                cells.append(ratio(value / own if table.of_first else own / value))
         lines.append(_line([*cells, row.reach]))
     return "\n".join(lines) + "\n"
 

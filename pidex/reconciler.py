@@ -200,6 +200,7 @@ class Reconciler:
         self._took: dict[Key, tuple[float, float]] = {}  # when the last look ended, and what it took
         self._leaving: dict[str, set[Key]] = {}
         self._problems: dict[Key, Problem] = {}
+        self._noted = False  # whether the catalogue's problems are these: not before the first listing
         self._first = False
         self._resting = True
         self._seen = self._read = self._to_read = 0
@@ -397,7 +398,7 @@ class Reconciler:
 
     def _note_problems(self, found: dict[Key, Problem]) -> None:
         """Write problems where they changed, and log those that are new, once."""
-        if found == self._problems and self._scanned != self._started:
+        if found == self._problems and self._noted:
             return
         bounded = dict(sorted(found.items())[:MOST_PROBLEMS])
         with self._catalogue.write() as conn:
@@ -409,7 +410,7 @@ class Reconciler:
             self._log.warning("%s is not served: %s", problem.path or "a folder", problem.reason)
         if len(serious) > LOGGED_FILES:
             self._log.warning("and %d more: `pidex scan` names them", len(serious) - LOGGED_FILES)
-        self._problems, self._said = found, said
+        self._problems, self._said, self._noted = found, said, True
 
     # --- looking -------------------------------------------------------------------------------------------
 

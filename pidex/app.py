@@ -127,6 +127,7 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
     if create:
         with catalogue.write() as conn:
             indexes.ensure(conn, DEFAULT_INDEX, time.time(), settings.mutability)
+        _identify(data)
     storage = Folder(folders, data / "kept")
     return Pidex(
         settings=settings,
@@ -138,6 +139,20 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
         metrics=Metrics(data / "metrics"),
         clock=time.time,
     )
+
+
+def _identify(data: Path) -> None:
+    """Give the data directory a name that only it has: `pidex doctor` asks the public URL for it."""
+    path = data / "instance"
+    if not path.exists():
+        path.write_text(f"{secrets.token_hex(16)}\n", encoding="ascii")
+
+
+def _identity(data: Path) -> str:
+    try:
+        return (data / "instance").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 # --- a worker -----------------------------------------------------------------------------------------------
@@ -179,7 +194,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         pidex.resolver,
         pidex.catalogue.probe(),
         accounts,
-        _options(settings, number),
+        _options(settings, number, _identity(pidex.data)),
         clock=pidex.clock,
         want=pidex.expendable.want,
         signature=pidex.signature,
@@ -188,7 +203,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
     )
 
 
-def _options(settings: Settings, number: int) -> object:
+def _options(settings: Settings, number: int, instance: str) -> object:
     from pidex.web.options import Options  # noqa: PLC0415
 
     return Options(
@@ -209,6 +224,7 @@ def _options(settings: Settings, number: int) -> object:
         welcome=_welcome(settings.welcome),
         health_path=settings.health_path,
         worker=number,
+        instance=instance,
         unix=settings.socket is not None,
     )
 

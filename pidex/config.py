@@ -90,7 +90,7 @@ class Settings:
     """
 
     folders: tuple[Path, ...] = _setting(
-        (), "paths", "The folders of packages to serve; the first holds uploads. Sub-folders are served too.")
+        (), "paths", "The folders of packages to serve, with their sub-folders.")
     config: Path | None = _setting(
         None, "path", "The configuration file (TOML).", flags=("-c", "--config"), in_file=False)
     host: str = _setting(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -279,3 +282,95 @@ def fault_of(settings: Settings) -> str:
     with pytest.raises(ConfigError) as caught:
         data_dir(settings, create=True)
     return str(caught.value)
+
+
+# --- the documentation --------------------------------------------------------------------------------------
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"
+#: What an example says for settings without a default.
+EXAMPLES: dict[str, object] = {
+    "folders": ["/srv/packages"],
+    "socket": "/run/pidex/pidex.sock",
+    "data": "/srv/.pidex-packages",
+    "prefix": "/python",
+    "public_url": "https://packages.example.org/python",
+    "trusted_proxies": ["127.0.0.1", "10.0.0.0/8"],
+    "tls_cert": "/etc/pidex/cert.pem",
+    "tls_key": "/etc/pidex/key.pem",
+    "file_cache_control": "public, max-age=3600",
+    "log_file": "/var/log/pidex.log",
+    "fallback_url": "https://index.example.org/simple/",
+    "welcome": "/etc/pidex/welcome.html",
+    "passwords": "/etc/pidex/htpasswd",
+}
+
+
+def settings_table() -> str:
+    """The settings as a table."""
+    lines = ["| key | flag | variable | default | allowed | |", "| --- | --- | --- | --- | --- | --- |"]
+    for field, meta in settings_fields():
+        flags = ", ".join(f"`{each}`" for each in (meta.flags or (config.flag(field.name, meta),)))
+        if meta.kind == "boolean":
+            flags += f", `--no-{field.name.replace('_', '-')}`"
+        default = config.shown(field.default)
+        shown = "" if default in (None, "", []) else f"`{json.dumps(default, ensure_ascii=False)}`"
+        asked = ", ".join(f"`{each}`" for each in meta.choices) or config.allowed(meta)
+        key = f"`{field.name}`" if meta.in_file else ""
+        lines.append(f"| {key} | {flags} | `PIDEX_{field.name.upper()}` | {shown} | {asked} | {meta.doc} |")
+    assert not any(line.count("|") != 7 for line in lines)
+    return "\n".join(lines) + "\n"
+
+
+def example() -> str:
+    """A configuration file that names every key."""
+    lines = []
+    for field, meta in settings_fields():
+        if not meta.in_file:
+            continue
+        unit = f" In {meta.unit}." if meta.unit else ""
+        lines += textwrap.wrap(
+            meta.doc.replace("`", "") + unit, 100, initial_indent="# ", subsequent_indent="# "
+        )
+        value = EXAMPLES.get(field.name, config.shown(field.default))
+        mark = "" if field.name == "folders" else "#"
+        lines += [f"{mark}{field.name} = {json.dumps(value)}", ""]
+    return "```toml\n" + "\n".join(lines).rstrip() + "\n```\n"
+
+
+def block(name: str, text: str, replacement: str | None = None) -> str:
+    """What stands in the document between two markers, or the document with that replaced."""
+    start = text.index("\n", text.index(f"<!-- {name}:")) + 1
+    end = text.index(f"<!-- end of {name} -->")
+    return text[start:end] if replacement is None else text[:start] + replacement + text[end:]
+
+
+def test_the_documentation_has_every_setting() -> None:
+    text = DOCUMENT.read_text()
+    assert block("settings", text) == settings_table(), "run `python -m tests.test_config`"
+    assert block("example", text) == example(), "run `python -m tests.test_config`"
+
+
+def test_the_documented_example_is_a_good_file(tmp_path: Path) -> None:
+    text = block("example", DOCUMENT.read_text()).removeprefix("```toml\n").removesuffix("```\n")
+    file = write(tmp_path / "pidex.toml", text)
+    assert load({"config": file}, {}) == Settings(folders=(Path("/srv/packages"),), config=file)
+    whole = re.sub(r"(?m)^#(?=[a-z_]+ = )", "", text)
+    assert whole != text
+    found = load({"config": write(file, whole)}, {})
+    for field, meta in settings_fields():
+        if meta.in_file and field.name not in EXAMPLES:
+            assert getattr(found, field.name) == field.default, field.name
+        elif meta.in_file:
+            assert getattr(found, field.name) != field.default, field.name
+
+
+def test_what_only_a_restart_changes_is_documented() -> None:
+    from pidex import app
+
+    named = DOCUMENT.read_text().partition("Only a restart changes")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([a-z_]+)`", named)) == set(app._FIXED)
+
+
+if __name__ == "__main__":
+    written = block("settings", DOCUMENT.read_text(), settings_table())
+    DOCUMENT.write_text(block("example", written, example()))

@@ -153,7 +153,9 @@ class Resolver:
         """
         asked = subject_of(subject)
         if asked is None or not _storable(subject):
-            return [Reason("invalid", f"{subject!r} is no project, no release and no file name.")]
+            return [
+                Reason("invalid", "This is no project, no release (name==1.0) and no package's file name.")
+            ]
         with self._catalogue.read() as conn:
             inquiry = _Inquiry(conn, _index(conn, index), asked, self._clock(), "operator" in by.groups)
             return inquiry.answer()

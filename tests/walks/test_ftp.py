@@ -183,7 +183,7 @@ def test_s19_ascii_mode_is_noticed(folder: Path, ftp_port: int) -> None:
 
             def told(name: str = filename) -> bool:
                 said = server.why(name)
-                return name in said and ("refused" in said or "pending" in said)
+                return name in said and ("refused" in said or "not whole" in said)
 
             until(told, why=f"{filename}: no reason given")
         assert server.names("demo") == ["demo-0.1-py3-none-any.whl"]

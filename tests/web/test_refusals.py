@@ -1,4 +1,4 @@
-"""Bad input is normal input: any path, header, query and method gets a clear answer, and never a traceback."""
+"""Bad input is normal input: any path, header, query and method gets a clear answer, never a traceback."""
 
 from __future__ import annotations
 
@@ -94,8 +94,12 @@ def test_other_methods_are_405_and_say_what_is_offered(house: House) -> None:
     for path in ("/", "/simple/", "/simple/demo/", "/legacy/", "/pypi", "/-/health", file_url(house, "demo")):
         for method in ("POST", "PUT", "DELETE", "PATCH", "BREW"):
             answer = house.run(house.ask(path, [("content-length", "3")], method=method, body=b"a=b"))[0]
-            assert answer.status == 405, (path, method)
-            assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+            if method == "POST" and path in ("/", "/legacy/", "/pypi"):
+                assert answer.status == 403, path
+                assert answer.text.startswith("Upload is closed here.")
+            else:
+                assert answer.status == 405, (path, method)
+                assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
             assert "copy it into the folder" in answer.text
 
 
@@ -139,8 +143,10 @@ def test_no_path_is_a_500(house: House, path: str, query: bytes, method: str) ->
 
 
 HEADER = st.text(st.characters(min_codepoint=1, max_codepoint=255, blacklist_characters="\r\n"), max_size=40)
-HOSTILE = ("accept", "accept-encoding", "if-none-match", "if-modified-since", "range", "if-range", "authorization",
-           "host", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "user-agent")  # fmt: skip
+HOSTILE = (
+    "accept accept-encoding if-none-match if-modified-since range if-range authorization host forwarded"
+    " x-forwarded-for x-forwarded-proto x-forwarded-host user-agent"
+).split()
 
 
 @given(headers=st.dictionaries(st.sampled_from(HOSTILE), HEADER))
@@ -164,8 +170,10 @@ def test_no_header_is_a_500(house: House, headers: dict[str, str]) -> None:
 def test_mutated_urls_leave_nothing_in_the_cache(house: House) -> None:
     house.get("/simple/demo/")
     before = set(house.site.pages.shelf)
-    asked = ["/simple/Demo/", "/simple/demo/?x=1", "/simple/demo//", "/simple/demo/.", "/simple/demo/%00",
-             "/simple/de%6do/", "/simple/demo/%20", "/SIMPLE/demo/", "/simple/demo;x/", "/simple/demo%2f"]  # fmt: skip
+    asked = (
+        "/simple/Demo/ /simple/demo/?x=1 /simple/demo// /simple/demo/. /simple/demo/%00 /simple/de%6do/"
+        " /simple/demo/%20 /SIMPLE/demo/ /simple/demo;x/ /simple/demo%2f"
+    ).split()
     for number in range(500):
         house.get(asked[number % len(asked)], host=f"evil{number}.test", x_forwarded_host=f"e{number}.test")
     assert set(house.site.pages.shelf) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +167,13 @@ def test_help_and_version_end_well(line: list[str], capsys: pytest.CaptureFixtur
         pypiserver.act(line)
     assert not caught.value.code
     assert "pypi-server" in capsys.readouterr().out
+
+
+def test_every_option_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "pypiserver.md").read_text()
+    named = set(re.findall(r"(?<![\w-])-{1,2}[A-Za-z][a-z-]*", text))
+    for command in pypiserver.SUBCOMMANDS:
+        for action in parser(command)._actions:
+            # One of its names is enough: the old ones of an option are not advertised.
+            if action.option_strings and "--debug" not in action.option_strings:
+                assert named & set(action.option_strings), action.option_strings

@@ -143,7 +143,7 @@ class Metrics:
 def _state(metric: Counter | Histogram) -> dict[str, Any]:
     state: dict[str, Any] = {"name": metric.name, "help": metric.help}
     if isinstance(metric, Histogram):
-        return state | {"bounds": metric.bounds, "counts": list(metric.counts), "total": metric.total}
+        return state | {"bounds": list(metric.bounds), "counts": list(metric.counts), "total": metric.total}
     return state | {"labels": metric.labels, "values": list(metric.values.items())}
 
 

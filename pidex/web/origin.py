@@ -83,12 +83,12 @@ class Origins:
             return options.public_url.rstrip("/")
         said = told.get("proto", "").lower()
         scheme = said if said in ("http", "https") else scheme
-        host = told.get("host") or headers.get("host", "")
         prefix = told.get("prefix", "").rstrip("/")
         # pypiserver's users put the prefix into X-Forwarded-Host.
-        host, slash, rest = host.partition("/")
+        host, slash, rest = told.get("host", "").partition("/")
         if slash and not prefix:
             prefix = f"/{rest}".rstrip("/")
+        host = host or headers.get("host", "")
         if not _HOST.fullmatch(host):
             address = f"[{options.host}]" if ":" in options.host else options.host
             host = f"{address}:{options.port}"

@@ -1,4 +1,4 @@
-"""The web face in this process: a folder, the parts over it, and requests as an ASGI server would send them."""
+"""The web face in this process: a folder, the parts over it, and requests as a server would send them."""
 
 from __future__ import annotations
 

@@ -143,10 +143,21 @@ def test_no_path_is_a_500(house: House, path: str, query: bytes, method: str) ->
 
 
 HEADER = st.text(st.characters(min_codepoint=1, max_codepoint=255, blacklist_characters="\r\n"), max_size=40)
-HOSTILE = (
-    "accept accept-encoding if-none-match if-modified-since range if-range authorization host forwarded"
-    " x-forwarded-for x-forwarded-proto x-forwarded-host user-agent"
-).split()
+HOSTILE = [
+    "accept",
+    "accept-encoding",
+    "if-none-match",
+    "if-modified-since",
+    "range",
+    "if-range",
+    "authorization",
+    "host",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "user-agent",
+]
 
 
 @given(headers=st.dictionaries(st.sampled_from(HOSTILE), HEADER))
@@ -170,10 +181,18 @@ def test_no_header_is_a_500(house: House, headers: dict[str, str]) -> None:
 def test_mutated_urls_leave_nothing_in_the_cache(house: House) -> None:
     house.get("/simple/demo/")
     before = set(house.site.pages.shelf)
-    asked = (
-        "/simple/Demo/ /simple/demo/?x=1 /simple/demo// /simple/demo/. /simple/demo/%00 /simple/de%6do/"
-        " /simple/demo/%20 /SIMPLE/demo/ /simple/demo;x/ /simple/demo%2f"
-    ).split()
+    asked = [
+        "/simple/Demo/",
+        "/simple/demo/?x=1",
+        "/simple/demo//",
+        "/simple/demo/.",
+        "/simple/demo/%00",
+        "/simple/de%6do/",
+        "/simple/demo/%20",
+        "/SIMPLE/demo/",
+        "/simple/demo;x/",
+        "/simple/demo%2f",
+    ]
     for number in range(500):
         house.get(asked[number % len(asked)], host=f"evil{number}.test", x_forwarded_host=f"e{number}.test")
     assert set(house.site.pages.shelf) == before

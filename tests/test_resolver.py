@@ -60,6 +60,7 @@ class Memory:
     def __init__(self, held: dict[str, bytes]) -> None:
         self.held = held
 
+    @property
     def roots(self) -> tuple[str, ...]:
         return ("/",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column, or_, select
@@ -63,7 +63,7 @@ _UNLISTED = (
 
 
 def list(conn: Connection, index_id: int) -> Sequence[Place]:  # noqa: A001
-    """Every place of an index, in no order: 100,000 take 0.4 s."""
+    """Every place of an index, in no order: 100,000 take half a second."""
     return _places(conn.execute(_LIST, {"index_id": index_id}).fetchall())
 
 
@@ -133,24 +133,7 @@ def upsert_many(
     of: Callable[[str], str | None] = project_of,
 ) -> None:
     """Write places, known and new. `of` says which project a file name belongs to."""
-    rows = [
-        {
-            "index_id": index_id,
-            "root": place.root,
-            "path": place.path,
-            "key": place.key,
-            "project": of(place.filename),
-            **place.stat._asdict(),
-            "state": place.state.value,
-            "sha256": place.sha256,
-            "code": place.code,
-            "reason": place.reason,
-            "looks": place.looks,
-            "next_look": place.next_look,
-        }
-        for place in found
-    ]
-    upserts.put(conn, places, rows)
+    upserts.put(conn, places, _rows(index_id, found, of))
 
 
 def delete_many(conn: Connection, index_id: int, paths: Iterable[tuple[int, str]]) -> None:
@@ -158,6 +141,31 @@ def delete_many(conn: Connection, index_id: int, paths: Iterable[tuple[int, str]
     rows = [{"index_id": index_id, "of_root": root, "of_path": path} for root, path in paths]
     if rows:
         conn.execute(_DELETE, rows)
+
+
+def _rows(
+    index_id: int, found: Iterable[Place], of: Callable[[str], str | None]
+) -> Iterator[Mapping[str, Any]]:
+    for place in found:
+        filename, stat = place.filename, place.stat
+        yield {
+            "index_id": index_id,
+            "root": place.root,
+            "path": place.path,
+            "key": filename.casefold(),
+            "project": of(filename),
+            "size": stat.size,
+            "mtime_ns": stat.mtime_ns,
+            "ctime_ns": stat.ctime_ns,
+            "inode": stat.inode,
+            "device": stat.device,
+            "state": place.state.value,
+            "sha256": place.sha256,
+            "code": place.code,
+            "reason": place.reason,
+            "looks": place.looks,
+            "next_look": place.next_look,
+        }
 
 
 def _places(rows: Iterable[Sequence[Any]]) -> Sequence[Place]:

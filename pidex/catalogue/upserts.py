@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -24,21 +25,20 @@ class _Prepared(NamedTuple):
 
 
 def put(
-    conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, by: tuple[str, ...] = ()
+    conn: Connection, table: Table, rows: Iterable[Mapping[str, Any]], *, by: tuple[str, ...] = ()
 ) -> None:
     """Write rows by unique key (`by`, else the primary key): known ones get every other column replaced.
 
     Each row must name the same columns, two or more, with plain values. No rows: nothing happens.
     """
-    if not rows:
-        return
-    # Handed to the driver as it is: what SQLAlchemy does for each row costs as much as the writing.
-    prepared = _prepared(table, conn.dialect, tuple(rows[0]), by)
-    for start in range(0, len(rows), BATCH_ROWS):
-        batch: Sequence[Any] = rows[start : start + BATCH_ROWS]
+    coming = iter(rows)
+    while batch := [*islice(coming, BATCH_ROWS)]:
+        # Handed to the driver as it is: what SQLAlchemy does for each row costs as much as the writing.
+        prepared = _prepared(table, conn.dialect, tuple(batch[0]), by)
+        values: Sequence[Any] = batch
         if prepared.order is not None:
-            batch = [prepared.order(row) for row in batch]
-        conn.exec_driver_sql(prepared.sql, batch)
+            values = [prepared.order(row) for row in batch]
+        conn.exec_driver_sql(prepared.sql, values)
 
 
 def batches(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:

@@ -23,9 +23,9 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 def other(folder: Path, amount: int) -> int:
     """A process that counts and ends; its id."""
     program = (
-        "import os, sys; from pathlib import Path; from pidex.metrics import Metrics; m = Metrics(Path(sys.argv[1]));"
-        "m.counter('c', 'C', ('k',)).add(int(sys.argv[2]), ('a',)); m.histogram('h_seconds', 'H').observe(0.02);"
-        "m.flush(); print(os.getpid())"
+        "import os, sys; from pathlib import Path; from pidex.metrics import Metrics\n"
+        "metrics = Metrics(Path(sys.argv[1])); metrics.histogram('h_seconds', 'H').observe(0.02)\n"
+        "metrics.counter('c', 'C', ('k',)).add(int(sys.argv[2]), ('a',)); metrics.flush(); print(os.getpid())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, folder, str(amount)], capture_output=True, check=True

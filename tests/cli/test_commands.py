@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -23,6 +23,7 @@ from pidex.cli.pypiserver import NAME
 from pidex.config import Settings, settings_fields
 from pidex.core.errors import NotFound
 from tests import samples
+from tests.test_doctor import answering
 from tests.walks.server import Server, environment, until
 
 Out = pytest.CaptureFixture[str]
@@ -60,6 +61,28 @@ def folder(tmp_path: Path) -> Path:
     (packages / "delta-1.0-py3-none-any.whl").write_bytes(LFS)
     (packages / "link-1.0.zip").symlink_to("/nonexistent")
     return packages
+
+
+class Here:
+    """Runs `pidex` in this process: a start costs a second where the machine is busy."""
+
+    def __init__(self, capsys: Out) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *args: str | Path) -> subprocess.CompletedProcess[str]:
+        self.capsys.readouterr()
+        code = run(pidex, [*map(str, args)])
+        return subprocess.CompletedProcess(args, code, *self.capsys.readouterr())
+
+
+@pytest.fixture
+def here(capsys: Out) -> Iterator[Here]:
+    loggers = [logging.getLogger(name) for name in ("pidex", "_granian")]
+    before = [(each.handlers[:], each.propagate, each.level, each.disabled) for each in loggers]
+    yield Here(capsys)
+    for logger, (handlers, propagate, level, disabled) in zip(loggers, before, strict=True):
+        logger.handlers[:], logger.propagate, logger.disabled = handlers, propagate, disabled
+        logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
@@ -262,50 +285,53 @@ def test_scan_reads_the_folder_and_says_what_is_not_listed(folder: Path) -> None
     assert rest[4:] == ["Problems: 1", "  link-1.0.zip: it is a link to nothing"]
 
 
-def test_scan_as_json_and_again(folder: Path) -> None:
-    program("scan", folder)
+def test_scan_as_json_and_again(here: Here, folder: Path) -> None:
+    here("scan", folder)
     for name in ("gamma-1.0-py3-none-any.whl", "delta-1.0-py3-none-any.whl", "link-1.0.zip"):
         (folder / name).unlink()
-    done = program("scan", "--json", folder)
+    done = here("scan", "--json", folder)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["listed"], report["projects"], report["refused"], report["problems"]) == (2, 2, [], [])
 
 
-def test_scan_with_no_check_lists_everything(folder: Path) -> None:
-    assert program("scan", "--check", "none", folder).stdout.startswith("Listed: 4 files of 4 projects.\n")
+def test_scan_with_no_check_lists_everything(here: Here, folder: Path) -> None:
+    assert here("scan", "--check", "none", folder).stdout.startswith("Listed: 4 files of 4 projects.\n")
 
 
-def test_scan_rebuild_makes_the_same_again(folder: Path) -> None:
-    first = program("scan", folder)
-    again = program("scan", "--rebuild", folder)
+def test_scan_rebuild_makes_the_same_again(here: Here, folder: Path) -> None:
+    first = here("scan", folder)
+    again = here("scan", "--rebuild", folder)
     assert again.returncode == 3, again.stderr
     assert again.stdout == first.stdout
 
 
-def test_scan_is_done_by_the_running_server(folder: Path, tmp_path: Path) -> None:
+def test_commands_beside_a_running_server(here: Here, folder: Path, tmp_path: Path) -> None:
     options = ("--scan-interval", "86400", "--watch", "off")
     with Server(folder, options=options) as server:
-        assert program("scan", folder).stdout.startswith("Listed: 2 files of 2 projects.\n")
+        assert here("scan", folder).stdout.startswith("Listed: 2 files of 2 projects.\n")
         samples.write(folder, samples.wheel("epsilon", "1.0"))
-        assert program("scan", folder).stdout.startswith("Listed: 3 files of 3 projects.\n")
+        assert here("scan", folder).stdout.startswith("Listed: 3 files of 3 projects.\n")
         assert server.names("epsilon") == ["epsilon-1.0-py3-none-any.whl"]
-        refused = program("scan", "--rebuild", folder)
+        refused = here("scan", "--rebuild", folder)
         assert refused.returncode == 1
         assert "--rebuild needs the data directory alone. Stop the server first." in refused.stderr
         taken = program("serve", folder, "-p", str(server.port))
         assert taken.returncode == 1
         assert "is already in use by process" in taken.stderr
         assert taken.stderr.count("\n") == 1
+        well = here("doctor", folder, "-p", str(server.port), "--public-url", server.url)
+        assert f"ok    port: pidex answers at {server.url}/.\n" in well.stdout
+        assert f"ok    public URL: {server.url} leads to this server.\n" in well.stdout
         elsewhere = program("serve", folder, "-p", str(server.port), "--data", tmp_path / "other")
         assert elsewhere.returncode == 1
         assert elsewhere.stderr.count("\n") == 1
         assert str(server.port) in elsewhere.stderr
 
 
-def test_scan_says_when_the_server_ends_meanwhile(folder: Path) -> None:
+def test_scan_says_when_the_server_ends_meanwhile(here: Here, folder: Path) -> None:
     """The lock is held by a process that never scans, and then ends."""
-    assert program("scan", folder).returncode == 3
+    assert here("scan", folder).returncode == 3
     lock = folder.parent / ".pidex-packages" / "lock"
     code = (
         "import fcntl, sys\n"
@@ -333,51 +359,42 @@ def test_scan_says_when_the_server_ends_meanwhile(folder: Path) -> None:
         assert "The server ended before it had scanned. Run `pidex scan` again." in scan.stderr.read()
 
 
-def test_why(folder: Path) -> None:
-    program("scan", folder)
-    assert "is listed since" in program("why", "alpha", folder).stdout
-    assert "git-LFS pointer" in program("why", "delta-1.0-py3-none-any.whl", folder).stdout
-    records = json.loads(program("why", "--json", "gamma", folder).stdout)
+def test_why(here: Here, folder: Path) -> None:
+    here("scan", folder)
+    assert "is listed since" in here("why", "alpha", folder).stdout
+    assert "git-LFS pointer" in here("why", "delta-1.0-py3-none-any.whl", folder).stdout
+    records = json.loads(here("why", "--json", "gamma", folder).stdout)
     assert all(set(each) == {"code", "text"} for each in records)
-    nothing = program("why", "alhpa", folder)
+    nothing = here("why", "alhpa", folder)
     assert nothing.returncode == 0
     assert "alpha" in nothing.stdout
 
 
-def test_why_without_a_catalogue(folder: Path) -> None:
-    done = program("why", "alpha", folder)
+def test_why_without_a_catalogue(here: Here, folder: Path) -> None:
+    done = here("why", "alpha", folder)
     assert done.returncode == 1
     assert "There is no catalogue" in done.stderr
     assert not (folder.parent / ".pidex-packages").exists()
 
 
-def test_doctor(folder: Path, tmp_path: Path) -> None:
-    program("scan", folder)
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        probe.listen()
-        port = str(probe.getsockname()[1])
-        done = program("doctor", folder, "-p", port, "--workers", "2")
+def test_doctor(here: Here, folder: Path, tmp_path: Path) -> None:
+    here("scan", folder)
+    with answering(b"something else") as port:
+        done = here("doctor", folder, "-p", str(port), "--workers", "2")
     assert done.returncode == 3
     assert "ok    configuration: The configuration is good: flags, variables and defaults.\n" in done.stdout
     assert f"FAIL  port: 127.0.0.1:{port} cannot be listened on: address already in use.\n" in done.stdout
     assert "warn  files: Refused: 1, such as delta-1.0-py3-none-any.whl" in done.stdout
-    done = program("doctor", "--json", folder, "-p", "0")
+    done = here("doctor", "--json", folder, "-p", "0")
     assert done.returncode == 0, done.stdout
     assert {"name", "state", "sentence", "remedy"} == set(json.loads(done.stdout)[0])
 
 
-def test_doctor_of_a_wrong_configuration(tmp_path: Path) -> None:
-    done = program("doctor", tmp_path, "--workers", "0", PIDEX_LOG="loud")
+def test_doctor_of_a_wrong_configuration(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIDEX_LOG", "loud")
+    done = here("doctor", tmp_path, "--workers", "0")
     assert done.returncode == 3
     assert done.stdout.count("FAIL  configuration: ") == 2
-
-
-def test_doctor_beside_a_server_that_its_public_url_leads_to(folder: Path) -> None:
-    with Server(folder) as server:
-        done = program("doctor", folder, "-p", str(server.port), "--public-url", server.url)
-        assert f"ok    port: pidex answers at {server.url}/.\n" in done.stdout
-        assert f"ok    public URL: {server.url} leads to this server.\n" in done.stdout
 
 
 def test_pypi_server_serves_like_pidex(folder: Path) -> None:
@@ -388,11 +405,6 @@ def test_pypi_server_serves_like_pidex(folder: Path) -> None:
         assert server.get("/health").body == b"Ok"
         assert "note: without a sub-command, `pypi-server run` is meant" in server.log()
         until(lambda: "GET /health 200" in server.log())
-
-
-def test_an_interrupted_server_ends_well(folder: Path) -> None:
-    server = Server(folder)
-    with server:
         assert server.process is not None
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(20) in (0, 130)

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from bench import peers
 
-#: Seconds that a server may take to answer for the first time.
-PATIENCE = 600
+#: Seconds that a server may take to answer for the first time, and to look into a folder.
+PATIENCE, SCAN_PATIENCE = 600, 3600
 
 
 @dataclass(frozen=True)
@@ -160,13 +160,13 @@ def unread(data: Path) -> tuple[int, int]:
 
 def at_rest(data: Path, files: int) -> float:
     """Wait until pidex has looked into all files; the clock (`time.perf_counter`) then."""
-    deadline = time.perf_counter() + PATIENCE
+    deadline = time.perf_counter() + SCAN_PATIENCE
     while time.perf_counter() < deadline:
         waiting, seen = unread(data)
         if seen >= files and not waiting:
             return time.perf_counter()
         time.sleep(0.1)
-    raise SystemExit(f"pidex has looked into {seen - waiting} of {files} files in {PATIENCE} s")
+    raise SystemExit(f"pidex has looked into {seen - waiting} of {files} files in {SCAN_PATIENCE} s")
 
 
 def pidex(folder: Path, data: Path, *flags: str, workers: int = 2) -> Server:

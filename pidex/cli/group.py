@@ -130,6 +130,12 @@ def missing(module: str) -> str:
             f"the Python module {top} is missing, which the extra {extra} brings."
             f" Install it with: {sys.executable} -m pip install 'pidex[{extra}]'"
         )
+    if top == "pidex":
+        return (
+            "a part of pidex itself is missing ("
+            + module
+            + "): this installation is not complete. Install it again."
+        )
     project = {"passlib": "libpass"}.get(top, top)
     return (
         f"the Python module {top} is missing: this installation is not complete."

@@ -18,24 +18,28 @@ from typing import TYPE_CHECKING
 
 from pidex import __version__, logs
 from pidex.accounts import Accounts
-from pidex.backends.folder import Folder
-from pidex.catalogue import indexes, snapshots
-from pidex.catalogue.engine import Catalogue
-from pidex.catalogue.expendable import Expendable
 from pidex.config import Settings, data_dir, load, served_folders
 from pidex.core.errors import CannotStart, ConfigError, PidexError
 from pidex.core.model import DEFAULT_INDEX, File
 from pidex.metrics import Metrics
-from pidex.resolver import Resolver
 
+# What opens the catalogue takes half a second to import. The main process does that after it has started the
+# workers, which do the same meanwhile.
 if TYPE_CHECKING:
+    from pidex.backends.folder import Folder
+    from pidex.catalogue.engine import Catalogue
+    from pidex.catalogue.expendable import Expendable
     from pidex.reconciler import Reconciler
+    from pidex.resolver import Resolver
+    from pidex.web.options import Options
     from pidex.web.site import Site
 
 #: Seconds between two looks whether the daily snapshot is due.
 SNAPSHOT_SECONDS = 600.0
 #: Seconds between two foldings of the numbers of workers that have ended.
 FOLD_SECONDS = 5.0
+#: Seconds between two looks of a starting worker whether the catalogue is ready.
+READY_SECONDS = 0.02
 #: Bytes of a signature, and of a welcome page.
 SIGNATURE_BYTES, WELCOME_BYTES = 64 * 1024, 1024 * 1024
 #: What only a restart changes.
@@ -121,6 +125,12 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
 
     `create` makes the data directory and the catalogue, or migrates them: for who holds the `DataLock` only.
     """
+    from pidex.backends.folder import Folder  # noqa: PLC0415  # see above
+    from pidex.catalogue import indexes  # noqa: PLC0415
+    from pidex.catalogue.engine import Catalogue  # noqa: PLC0415
+    from pidex.catalogue.expendable import Expendable  # noqa: PLC0415
+    from pidex.resolver import Resolver  # noqa: PLC0415
+
     folders = served_folders(settings)
     data = data_dir(settings, environ, create=create, warn=log.warning if create else lambda _: None)
     catalogue = Catalogue.open(data / "catalogue.db", create=create)
@@ -159,21 +169,38 @@ def _identity(data: Path) -> str:
 
 
 def worker(source: Source, number: int = 1, parent: int | None = None) -> Site:
-    """The application of worker `number`, in its own process. With `parent`, it dies with that process."""
+    """The application of worker `number`, in its own process.
+
+    With `parent`, it waits until that process has the catalogue ready, and dies with it.
+    """
     if parent is not None:
         from pidex.processes import die_with  # noqa: PLC0415  # only workers of a server have it loaded
+        from pidex.web import asgi  # noqa: F401, PLC0415  # while the main process is busy, too
 
         die_with(parent)
     settings = source.settings()
     sink = logs.open_sink(settings.log, settings.log_file)
     logs.configure(sink, form=settings.log, level=settings.log_level)
     try:
+        if parent is not None:
+            _await(data_dir(settings, source.environ) / "ready", parent)
         return site(build(settings, source.environ), sink, number)
     except PidexError as error:
         if parent is None:
             raise
         log.error("Worker %d cannot start: %s", number, error)
         sys.exit(1)
+
+
+def _await(ready: Path, parent: int) -> None:
+    """Wait until the main process has written its number into a file."""
+    while True:
+        try:
+            if ready.read_text(encoding="ascii") == str(parent):
+                return
+        except OSError:
+            pass
+        time.sleep(READY_SECONDS)
 
 
 def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
@@ -203,7 +230,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
     )
 
 
-def _options(settings: Settings, number: int, instance: str) -> object:
+def _options(settings: Settings, number: int, instance: str) -> Options:
     from pidex.web.options import Options  # noqa: PLC0415
 
     return Options(
@@ -284,8 +311,9 @@ class _Main:
             else:
                 listener = processes.listen(settings.host, settings.port)
                 self._port = listener.getsockname()[1]
-            self._pidex = build(settings, self._source.environ, create=True)
-            self._pidex.metrics.clear()
+            self._ready = data / "ready"
+            self._ready.unlink(missing_ok=True)
+            Metrics(data / "metrics").clear()
             processes.raise_file_limit()
             server = processes.Workers(
                 listener,
@@ -309,8 +337,11 @@ class _Main:
             lock.release()
 
     def _started(self) -> None:
-        assert self._pidex is not None
-        self._stop_loops = _start_loops(self._pidex)
+        """Make the catalogue ready, start the loops, and let the workers answer."""
+        self._pidex = pidex = build(self._settings, self._source.environ, create=True)
+        _restart(pidex)
+        self._stop_loops = _start_loops(pidex)
+        self._ready.write_text(str(os.getpid()), encoding="ascii")
         log.info("%s", _start_line(self._settings, self._pidex.data, getattr(self, "_port", 0)))
 
     def _stopped(self) -> None:
@@ -349,6 +380,14 @@ class _Main:
         return True
 
 
+def _restart(pidex: Pidex) -> None:
+    """Note that nobody knows what was put into the folders meanwhile: no 404 before the first listing."""
+    from pidex.catalogue import indexes, scans  # noqa: PLC0415  # see above
+
+    with pidex.catalogue.write() as conn:
+        scans.restart(conn, indexes.ensure(conn, DEFAULT_INDEX, pidex.clock()))
+
+
 def _start_loops(pidex: Pidex) -> Callable[[], None]:
     """Start reconciler, watch, snapshots and bookkeeping; returns what stops them."""
     from pidex.ingress.watch import Watch  # noqa: PLC0415
@@ -372,6 +411,8 @@ def _start_loops(pidex: Pidex) -> Callable[[], None]:
 
 
 def _snapshots(pidex: Pidex, stop: threading.Event) -> None:
+    from pidex.catalogue import snapshots  # noqa: PLC0415  # see above
+
     catalogue = pidex.data / "catalogue.db"
     folder = snapshots.folder_of(catalogue)
     while not stop.wait(SNAPSHOT_SECONDS):

@@ -243,7 +243,7 @@ class Workers(MPServer):
     One accept queue for all of them: no connection is lost when a worker is replaced or killed, and the port
     is taken in one step. `load(number, parent)` makes the application inside a worker. `reread()` is called
     on SIGHUP: workers are replaced where it returns True. `started` and `stopped` are called in the main
-    process, before the first worker starts and after the last one ended.
+    process, while the first workers start and after the last one ended; what `started` raises ends them.
     """
 
     def __init__(
@@ -277,9 +277,9 @@ class Workers(MPServer):
             respawn_interval=TAKE_OVER_SECONDS,
             workers_kill_timeout=max(grace, 0.1),  # type: ignore[arg-type]  # whole seconds are its own idea
         )
-        self._listener, self._load, self._reread = listener, load, reread
+        self._listener, self._load = listener, load
+        self._reread, self._started = reread, started
         self._crashes: deque[float] = deque(maxlen=CRASHES_A_MINUTE)
-        self.on_startup(started)
         self.on_shutdown(stopped)
 
     def run(self) -> int:
@@ -298,6 +298,14 @@ class Workers(MPServer):
         own._sfd, own._ssp = self._listener.fileno(), None
         self._listener.set_inheritable(True)
         own._sso = self._listener
+
+    def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
+        super()._spawn_workers(spawn_target, target_loader)  # type: ignore[no-untyped-call]
+        try:
+            self._started()
+        except BaseException:
+            self._stop_workers()  # type: ignore[no-untyped-call]
+            raise
 
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:  # type: ignore[override]
         return super()._spawn_worker(idx, target, partial(callback_loader, idx + 1, os.getpid()))

@@ -6,12 +6,12 @@ import contextlib
 import hashlib
 from typing import BinaryIO
 
-from pidex.core import symptoms, tarballs, zips
+from pidex.core import contents, framing, symptoms, tarballs, zips
 from pidex.core.errors import BadName, Damaged, Incomplete, Unsound
 from pidex.core.installers import expected_size
 from pidex.core.limits import MIB, Limits
 from pidex.core.metadata import Identity, identify
-from pidex.core.model import Distribution, Facts, PackageType
+from pidex.core.model import Distribution, Facts, Framing, PackageType
 from pidex.core.names import (
     Extension,
     canonical_version,
@@ -29,7 +29,8 @@ def inspect(file: BinaryIO, filename: str, *, limits: Limits, check: str = "whol
     `age` is the time in seconds since the file last changed: it decides for kinds known by their header, for
     padding, and for end marks that some writers leave out. `check` 'whole' raises `BadName`, `Incomplete`
     (the end may still come) or `Damaged` (waiting will not help), each with a reason for people and a
-    `reason_code`. With 'none' every file is taken as it is: hashes always, metadata where it can be had.
+    `reason_code`; 'strict' does the same and notes what `core.framing` finds. With 'none' every file is taken
+    as it is: hashes always, metadata where it can be had.
     """
     size = file.seek(0, 2)
     if check == "none":
@@ -40,27 +41,43 @@ def inspect(file: BinaryIO, filename: str, *, limits: Limits, check: str = "whol
         raise BadName(f"{filename!r} is no package")
     symptoms.beginning(file, size, kind.archive, shebang=kind.packagetype is PackageType.EGG)
     try:
-        data = _read(file, size, distribution, kind, limits=limits, age=age)
+        data, found = _read(file, size, distribution, kind, limits=limits, age=age, strict=check == "strict")
     except Unsound as error:
         raise symptoms.explained(file, size, error, limits, age=age) from None
-    return _facts(file, _agreed(data, distribution))
+    return _facts(file, _agreed(data, distribution), found)
 
 
 def _read(
-    file: BinaryIO, size: int, distribution: Distribution, kind: Extension, *, limits: Limits, age: float
-) -> bytes | None:
-    """Check wholeness; the metadata's bytes where the file has any."""
+    file: BinaryIO,
+    size: int,
+    distribution: Distribution,
+    kind: Extension,
+    *,
+    limits: Limits,
+    age: float,
+    strict: bool,
+) -> tuple[bytes | None, Framing | None]:
+    """Check wholeness; the metadata's bytes where the file has any, and the strict findings where asked for.
+
+    Both from one pass over the content.
+    """
+    noted: Framing | None = Framing() if strict else None
     if kind.archive == "zip":
         where = zips.directory(file, size, limits)
         member = _metadata_member(where, distribution)
-        zips.verify(file, where)
-        return zips.read(file, where, member, limits.metadata_bytes) if member else None
+        loose = zips.verify(file, where)
+        if strict:
+            noted = framing.of_zip(file, size, where, loose, distribution=distribution, limits=limits)
+        return zips.read(file, where, member, limits.metadata_bytes) if member else None, noted
     if kind.archive in ("gz", "bz2", "xz"):
-        found = tarballs.Tarball()
+        inside = contents.Contents(limits)
+        found = tarballs.Tarball(watch=inside.add if strict else None)
         tarballs.walk(file, size, kind.archive, limits, age=age, found=found)
-        return _metadata_of(found, distribution.filename, kind)
+        if strict:
+            noted = framing.of_tar(file, size, found, inside, distribution=distribution)
+        return _metadata_of(found, distribution.filename, kind), noted
     _still(file, size, kind.archive, limits=limits, age=age)
-    return None
+    return None, noted
 
 
 def _still(file: BinaryIO, size: int, archive: str, *, limits: Limits, age: float) -> None:
@@ -202,7 +219,7 @@ def _any_metadata(file: BinaryIO, size: int, kind: Extension, filename: str, lim
     return _metadata_of(found, filename, kind)
 
 
-def _facts(file: BinaryIO, found: tuple[bytes, Identity] | None) -> Facts:
+def _facts(file: BinaryIO, found: tuple[bytes, Identity] | None, noted: Framing | None = None) -> Facts:
     """Hash all bytes; one pass, constant memory."""
     sha256, blake2b, md5 = (
         hashlib.sha256(),
@@ -227,4 +244,5 @@ def _facts(file: BinaryIO, found: tuple[bytes, Identity] | None) -> Facts:
         version=inside.version if inside else None,
         requires_python=inside.requires_python if inside else None,
         summary=inside.summary if inside else None,
+        framing=noted,
     )

@@ -98,5 +98,6 @@ class Inspector(Protocol):
     def inspect(self, path: str, entry: Entry, check: str) -> Look:
         """Hash and read one file (`path` absolute). Never raises for what the file contains.
 
-        `check` is 'whole' or 'none'. The look is UNREAD where the file changed while it was read.
+        `check` is 'whole', 'strict' (the facts have `framing` too) or 'none'. The look is UNREAD where the
+        file changed while it was read.
         """

@@ -28,6 +28,10 @@ class Limits:
     #: Expanded size over file size, looked at above `ratio_from_bytes`.
     ratio: int = 100
     ratio_from_bytes: int = 64 * MIB
+    #: Bytes of a member's path, where the strict rules ask: a fourth of what Linux takes, unpacked anywhere.
+    path_bytes: int = 1024
+    #: Bytes of a wheel's RECORD, where the strict rules ask: 50,000 lines with long names.
+    record_bytes: int = 16 * MIB
     #: Bytes of one pax or GNU long-name header.
     tar_header_bytes: int = MIB
     #: Bytes an xz stream may need for its dictionary (`xz -9` needs 65 MiB).

@@ -129,6 +129,14 @@ class Distribution:
 
 
 @dataclass(frozen=True, slots=True)
+class Framing:
+    """What the strict rules on archives found (ARC-1 to ARC-12): sentences, a bounded number of each."""
+
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What was read out of a file's bytes (derived; the same for the same bytes and kind)."""
 
@@ -141,6 +149,7 @@ class Facts:
     version: str | None = None
     requires_python: str | None = None
     summary: str | None = None
+    framing: Framing | None = None  # only where it was asked for; never stored
 
 
 @dataclass(frozen=True, slots=True)

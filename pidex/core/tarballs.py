@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from pidex.core.errors import Damaged, Incomplete
 from pidex.core.limits import Limits
@@ -13,6 +14,7 @@ from pidex.core.zips import guard
 
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
+_ZERO_PIECE = bytes(PIECE)
 #: Links, devices and folders have no bytes behind their header, whatever their size field says.
 _WITHOUT_DATA = frozenset(b"123456")
 #: Top-level folders whose PKG-INFO is kept; an sdist has one.
@@ -20,12 +22,51 @@ _MAX_TOPS = 8
 _MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00"}
 
 
+class TarMember(NamedTuple):
+    """A member as its headers describe it. `kind` is its type flag, `target` what a link points to.
+
+    `oddities`: what in its headers readers understand in different ways.
+    """
+
+    path: str
+    kind: bytes
+    target: str = ""
+    oddities: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Tarball:
-    """What was seen: `metadata` is each `<folder>/PKG-INFO`, `members` counts everything."""
+    """What was seen: `metadata` is each `<folder>/PKG-INFO`, `members` counts everything.
+
+    `streams` counts the compressed streams, `tail` is true where anything but zeros follows the end mark.
+    `watch`, where given, is told of each member.
+    """
 
     metadata: dict[str, bytes] = field(default_factory=dict)
     members: int = 0
+    streams: int = 0
+    tail: bool = False
+    watch: Callable[[TarMember], None] | None = None
+
+
+@dataclass(slots=True)
+class _Extended:
+    """What extended headers say of the next member."""
+
+    path: str | None = None
+    target: str | None = None
+    size: int | None = None
+    oddities: list[str] = field(default_factory=list)
+
+    def put_path(self, path: str) -> None:
+        if self.path is not None:
+            self.oddities.append("has two names in its headers")
+        self.path = path
+
+    def put_target(self, target: str) -> None:
+        if self.target is not None:
+            self.oddities.append("has two link targets in its headers")
+        self.target = target
 
 
 def walk(file: BinaryIO, size: int, archive: str, limits: Limits, *, age: float, found: Tarball) -> None:
@@ -35,7 +76,7 @@ def walk(file: BinaryIO, size: int, archive: str, limits: Limits, *, age: float,
     settled. Raises `Incomplete` where the end is missing, `Damaged` where waiting will not help.
     """
     settled = age >= limits.settled_seconds
-    stream = _Reader(_decoded(file, size, archive, limits, settled))
+    stream = _Reader(_decoded(file, size, archive, limits, settled=settled, found=found))
     try:
         ended = _members(stream, limits, found)
     except Damaged as error:
@@ -43,7 +84,7 @@ def walk(file: BinaryIO, size: int, archive: str, limits: Limits, *, age: float,
             # bz2 gives out a block before it has seen its checksum: a broken stream is the better reason.
             stream.drain()
         raise
-    stream.drain()
+    found.tail = stream.drain()
     if found.members == 0:
         raise Damaged("the archive holds nothing", code="no-members")
     if not ended and not settled:
@@ -51,6 +92,15 @@ def walk(file: BinaryIO, size: int, archive: str, limits: Limits, *, age: float,
             "the tar's end mark is missing: it is still being written, or its writer was stopped",
             code="truncated",
         )
+
+
+def seems_one(block: bytes) -> bool:
+    """Whether the first block of a file begins a tar that is not compressed."""
+    try:
+        _header(block, first=True)
+    except Damaged:
+        return False
+    return True
 
 
 class _Reader:
@@ -87,18 +137,23 @@ class _Reader:
             length -= step
         return True
 
-    def drain(self) -> None:
-        """Decode what is left, for its checksums."""
-        for _ in self._pieces:
-            pass
+    def drain(self) -> bool:
+        """Decode what is left, for its checksums. True where anything in it is not zero."""
+        found = self._piece[self._at :].strip(b"\0") != b""
+        for piece in self._pieces:
+            found = found or piece != _ZERO_PIECE[: len(piece)]
+        return found
 
 
-def _decoded(file: BinaryIO, size: int, archive: str, limits: Limits, settled: bool) -> Iterator[bytes]:
+def _decoded(
+    file: BinaryIO, size: int, archive: str, limits: Limits, *, settled: bool, found: Tarball
+) -> Iterator[bytes]:
     """The decoded bytes of all streams of a file; what follows the last one may only be zeros."""
     file.seek(0)
     expanded = 0
     pending = file.read(PIECE)
     while True:
+        found.streams += 1
         decoder = whole_stream(archive, xz_bytes=limits.xz_bytes)
         while True:
             try:
@@ -142,8 +197,7 @@ def _decoded(file: BinaryIO, size: int, archive: str, limits: Limits, settled: b
 
 def _members(stream: _Reader, limits: Limits, found: Tarball) -> bool:
     """Walk the headers. True where the tar's end mark was seen."""
-    path: str | None = None
-    size: int | None = None
+    more = _Extended()
     headers = extended = 0
     while True:
         block = stream.read(_BLOCK)
@@ -166,18 +220,21 @@ def _members(stream: _Reader, limits: Limits, found: Tarball) -> bool:
                     code="header-too-large",
                 )
             data = _exactly(stream, padded)[:length]
-            if kind == b"L":
-                path = _text(data)
-            elif kind == b"x":
-                path, size = _pax(data, path, size)
+            _extend(more, kind, data)
             continue
         found.members += 1
         if kind == b"S":
             raise Damaged("the tar has a sparse member, which no sdist has", code="sparse")
-        if size is not None:
-            length, padded = size, -(-size // _BLOCK) * _BLOCK
-        top = _metadata_folder(path if path is not None else _name(block)) if kind in b"0\0" else None
-        path = size = None
+        path = more.path if more.path is not None else _name(block)
+        if more.size is not None:
+            if more.size != length:
+                more.oddities.append("has two sizes in its headers")
+            length, padded = more.size, -(-more.size // _BLOCK) * _BLOCK
+        if found.watch is not None:
+            target = more.target if more.target is not None else _text(block[157:257])
+            found.watch(TarMember(path, kind, target if kind in b"12" else "", tuple(more.oddities)))
+        more = _Extended()
+        top = _metadata_folder(path) if kind in b"0\0" else None
         if kind[0] in _WITHOUT_DATA:
             continue
         if top is not None and (top in found.metadata or len(found.metadata) < _MAX_TOPS):
@@ -249,24 +306,50 @@ def _name(block: bytes) -> str:
     return name
 
 
-def _pax(data: bytes, path: str | None, size: int | None) -> tuple[str | None, int | None]:
-    """What a pax header says of the next member's path and size; the rest is passed over."""
+def _extend(more: _Extended, kind: bytes, data: bytes) -> None:
+    """Read one extended header: GNU's long name or link, pax' attributes of the next member or of all."""
+    if kind == b"L":
+        more.put_path(_text(data))
+    elif kind == b"K":
+        more.put_target(_text(data))
+    elif kind == b"g":
+        with suppress(Damaged):  # most readers pass over it
+            if {key for key, _ in _pax(data)} & {b"path", b"linkpath", b"size"}:
+                more.oddities.append("follows a global header that speaks of names or sizes")
+    else:
+        _extend_by_pax(more, data)
+
+
+def _extend_by_pax(more: _Extended, data: bytes) -> None:
+    for key, value in _pax(data):
+        if key.startswith(b"GNU.sparse."):
+            more.oddities.append("is sparse")
+        elif key == b"path":
+            more.put_path(value.decode("utf-8", "surrogateescape"))
+        elif key == b"linkpath":
+            more.put_target(value.decode("utf-8", "surrogateescape"))
+        elif key == b"size":
+            if not value.isdigit() or len(value) > 20:
+                raise _damaged_extension()
+            more.size = int(value)
+
+
+def _pax(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The attributes in a pax header."""
     at = 0
     while at < len(data):
         space = data.find(b" ", at, at + 12)
         digits = data[at:space] if space > 0 else b""
         length = int(digits) if digits.isdigit() else 0
         if length <= space - at + 1 or at + length > len(data):
-            raise Damaged("an extended header of the tar is damaged", code="corrupt")
+            raise _damaged_extension()
         key, _, value = data[space + 1 : at + length - 1].partition(b"=")
-        if key == b"path":
-            path = value.decode("utf-8", "surrogateescape")
-        elif key == b"size":
-            if not value.isdigit() or len(value) > 20:
-                raise Damaged("an extended header of the tar is damaged", code="corrupt")
-            size = int(value)
+        yield key, value
         at += length
-    return path, size
+
+
+def _damaged_extension() -> Damaged:
+    return Damaged("an extended header of the tar is damaged", code="corrupt")
 
 
 def _metadata_folder(path: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
@@ -12,18 +12,25 @@ from pidex.core.errors import Damaged, Incomplete
 from pidex.core.limits import Limits
 from pidex.core.streams import PIECE, BrokenStream, zip_member
 
-_END = struct.Struct("<4sHHHHIIH")
-_END64 = struct.Struct("<4sQHHIIQQQQ")
-_LOCATOR = struct.Struct("<4sIQI")
-_ENTRY = struct.Struct("<4sHHHHHHIIIHHHHHII")
-_LOCAL = struct.Struct("<4sHHHHHIIIHH")
-_END_MARK, _END64_MARK, _LOCATOR_MARK = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
-_ENTRY_MARK, _LOCAL_MARK = b"PK\x01\x02", b"PK\x03\x04"
-_MAX_COMMENT = 0xFFFF
+#: The records of a zip; `records` reads them too.
+END = struct.Struct("<4sHHHHIIH")
+END64 = struct.Struct("<4sQHHIIQQQQ")
+LOCATOR = struct.Struct("<4sIQI")
+ENTRY = struct.Struct("<4sHHHHHHIIIHHHHHII")
+LOCAL = struct.Struct("<4sHHHHHIIIHH")
+END_MARK, END64_MARK, LOCATOR_MARK = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+ENTRY_MARK, LOCAL_MARK = b"PK\x01\x02", b"PK\x03\x04"
+MAX_COMMENT = 0xFFFF
+#: Method number of the one compression that every installer reads.
+DEFLATED = 8
 
 
 class Member(NamedTuple):
-    """One file in a zip, as the central directory has it. `raw` is the name's bytes."""
+    """One file in a zip, as the central directory has it. `raw` is the name's bytes.
+
+    `extra` are the entry's extra fields, `comment` the bytes of its comment, `disk` the part it begins on,
+    `wide` how many of the last three numbers stand in a 64-bit field.
+    """
 
     name: str
     raw: bytes
@@ -33,14 +40,19 @@ class Member(NamedTuple):
     packed: int
     size: int
     offset: int
+    extra: bytes = b""
+    comment: int = 0
+    disk: int = 0
+    wide: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The central directory. `start` is where it begins: members end before it."""
+    """The central directory, from `start` (members end before it) to `end` (the end records follow)."""
 
     members: tuple[Member, ...]
     start: int
+    end: int
 
 
 class _End(NamedTuple):
@@ -89,7 +101,7 @@ def directory(file: BinaryIO, size: int, limits: Limits) -> Directory:
     members = tuple(_entries(data, end.entries))
     expanded = sum(member.size for member in members)
     guard(expanded, size, limits)
-    return Directory(members, end.start)
+    return Directory(members, end.start, end.position)
 
 
 def guard(expanded: int, size: int, limits: Limits) -> None:
@@ -114,36 +126,53 @@ def read(file: BinaryIO, where: Directory, member: Member, limit: int) -> bytes:
     return b"".join(_pieces(file, where, member))
 
 
-def verify(file: BinaryIO, where: Directory) -> None:
-    """Decode every member and compare its size and CRC. Raises `Damaged`."""
-    for member in where.members:
-        for _ in _pieces(file, where, member):
-            pass
+def verify(file: BinaryIO, where: Directory) -> frozenset[bytes]:
+    """Decode every member and compare its size and CRC. Raises `Damaged`.
+
+    Returns the raw names of members whose compressed stream ends before their bytes do: installers pass over
+    what follows, other readers may not.
+    """
+    return frozenset(member.raw for member in where.members if _spare(file, where, member))
+
+
+def seems_in(file: BinaryIO, size: int) -> bool:
+    """Whether a reader may take the file for a zip that looks for an end record whatever follows it."""
+    tail = _tail(file, size)
+    at = tail.find(END_MARK)
+    while at >= 0 and at + END.size <= len(tail):
+        _, disk, first, here, entries, length, _, _ = END.unpack_from(tail, at)
+        position = size - len(tail) + at
+        if not (disk or first) and here == entries and ENTRY.size * entries <= length <= position:
+            file.seek(position - length)
+            if file.read(4) == (ENTRY_MARK if entries else END_MARK):
+                return True
+        at = tail.find(END_MARK, at + 1)
+    return False
 
 
 def _tail(file: BinaryIO, size: int) -> bytes:
-    length = min(size, _END.size + _MAX_COMMENT)
+    length = min(size, END.size + MAX_COMMENT)
     file.seek(size - length)
     return file.read(length)
 
 
 def _end_position(tail: bytes) -> int | None:
     """Where in `tail` the end record starts whose comment ends exactly with the file."""
-    at = tail.rfind(_END_MARK)
+    at = tail.rfind(END_MARK)
     while at >= 0:
-        if at + _END.size <= len(tail):
+        if at + END.size <= len(tail):
             comment = int.from_bytes(tail[at + 20 : at + 22], "little")
-            if at + _END.size + comment == len(tail):
+            if at + END.size + comment == len(tail):
                 return at
-        at = tail.rfind(_END_MARK, 0, at + 3)
+        at = tail.rfind(END_MARK, 0, at + 3)
     return None
 
 
 def _has_more_than_end(tail: bytes) -> bool:
-    at = tail.rfind(_END_MARK)
-    if at < 0 or at + _END.size > len(tail):
+    at = tail.rfind(END_MARK)
+    if at < 0 or at + END.size > len(tail):
         return False
-    return at + _END.size + int.from_bytes(tail[at + 20 : at + 22], "little") < len(tail)
+    return at + END.size + int.from_bytes(tail[at + 20 : at + 22], "little") < len(tail)
 
 
 def _end(file: BinaryIO, size: int) -> _End:
@@ -160,23 +189,23 @@ def _end(file: BinaryIO, size: int) -> _End:
             "the zip's end record is missing: the file is truncated or still being written", code="truncated"
         )
     position = size - len(tail) + at
-    _, disk, first, here, entries, length, start, _ = _END.unpack_from(tail, at)
-    if position >= _LOCATOR.size:
-        file.seek(position - _LOCATOR.size)
-        mark, _, where, _ = _LOCATOR.unpack(file.read(_LOCATOR.size))
-        if mark == _LOCATOR_MARK:
-            return _end64(file, position - _LOCATOR.size, where)
+    _, disk, first, here, entries, length, start, _ = END.unpack_from(tail, at)
+    if position >= LOCATOR.size:
+        file.seek(position - LOCATOR.size)
+        mark, _, where, _ = LOCATOR.unpack(file.read(LOCATOR.size))
+        if mark == LOCATOR_MARK:
+            return _end64(file, position - LOCATOR.size, where)
     if disk or first or here != entries:
         raise Damaged("it is one part of a zip in several parts", code="corrupt")
     return _End(position, entries, length, start)
 
 
 def _end64(file: BinaryIO, locator: int, where: int) -> _End:
-    if where > locator - _END64.size:
+    if where > locator - END64.size:
         raise Incomplete("the zip's 64-bit end record is not where it should be: truncated", code="truncated")
     file.seek(where)
-    mark, length, _, _, disk, first, here, entries, size, start = _END64.unpack(file.read(_END64.size))
-    if mark != _END64_MARK or where + 12 + length != locator:
+    mark, length, _, _, disk, first, here, entries, size, start = END64.unpack(file.read(END64.size))
+    if mark != END64_MARK or where + 12 + length != locator:
         raise Incomplete("the zip's 64-bit end record is not where it should be: truncated", code="truncated")
     if disk or first or here != entries:
         raise Damaged("it is one part of a zip in several parts", code="corrupt")
@@ -186,21 +215,23 @@ def _end64(file: BinaryIO, locator: int, where: int) -> _End:
 def _entries(data: bytes, count: int) -> Iterator[Member]:
     at = 0
     for _ in range(count):
-        if at + _ENTRY.size > len(data) or data[at : at + 4] != _ENTRY_MARK:
+        if at + ENTRY.size > len(data) or data[at : at + 4] != ENTRY_MARK:
             raise Damaged("the zip's directory is damaged", code="corrupt")
-        fields = _ENTRY.unpack_from(data, at)
+        fields = ENTRY.unpack_from(data, at)
         flags, method, crc, packed, size = fields[3], fields[4], *fields[7:10]
         name_length, extra_length, comment_length, offset = fields[10], fields[11], fields[12], fields[16]
-        at += _ENTRY.size
+        at += ENTRY.size
         raw = data[at : at + name_length]
         extra = data[at + name_length : at + name_length + extra_length]
         at += name_length + extra_length + comment_length
-        if 0xFFFFFFFF in (packed, size, offset):
+        wide = (packed, size, offset).count(0xFFFFFFFF)
+        if wide:
             size, packed, offset = _sizes64(extra, size, packed, offset)
         if flags & 1:
             raise Damaged("the zip is encrypted: no installer can read it", code="encrypted")
         name = raw.decode("utf-8" if flags & 0x800 else "cp437", "replace")
-        yield Member(name, raw, flags, method, crc, packed, size, offset)
+        rest = (extra, comment_length, fields[13], wide)
+        yield Member(name, raw, flags, method, crc, packed, size, offset, *rest)
     if at != len(data):
         raise Damaged("the zip's directory has more in it than it says", code="corrupt")
 
@@ -224,8 +255,21 @@ def _sizes64(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, in
     raise Damaged("the zip's directory is damaged: a 64-bit size is missing", code="corrupt")
 
 
-def _pieces(file: BinaryIO, where: Directory, member: Member) -> Iterator[bytes]:
-    """Decode one member in bounded pieces; size and CRC hold when the iterator ends."""
+def _spare(file: BinaryIO, where: Directory, member: Member) -> int:
+    """Check one member; the number of its bytes that no reader of the stream needs."""
+    pieces = _pieces(file, where, member)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return int(end.value)
+
+
+def _pieces(file: BinaryIO, where: Directory, member: Member) -> Generator[bytes, None, int]:
+    """Decode one member in bounded pieces; size and CRC hold when the iterator ends.
+
+    Returns how many of the member's bytes follow the end of its compressed stream.
+    """
     start = _data_start(file, where, member)
     decoder = zip_member(member.method)
     if decoder is None:
@@ -235,9 +279,12 @@ def _pieces(file: BinaryIO, where: Directory, member: Member) -> Iterator[bytes]
             code="compression",
         )
     file.seek(start)
-    left, total, crc = member.packed, 0, 0
+    left, total, crc, spare = member.packed, 0, 0, 0
     try:
         while left:
+            if member.method == DEFLATED and decoder.eof:
+                spare = left
+                break
             data = file.read(min(left, PIECE))
             if not data:
                 raise Incomplete("the file became shorter while it was read", code="truncated")
@@ -256,15 +303,16 @@ def _pieces(file: BinaryIO, where: Directory, member: Member) -> Iterator[bytes]
         raise Damaged(f"{member.name!r} is shorter than the zip says: the file is damaged", code="corrupt")
     if crc != member.crc:
         raise Damaged(f"the checksum (CRC) of {member.name!r} is wrong: the file is damaged", code="corrupt")
+    return spare + len(decoder.unused)
 
 
 def _data_start(file: BinaryIO, where: Directory, member: Member) -> int:
     """Where a member's bytes begin. Its own header must name it as the directory does."""
     file.seek(member.offset)
-    header = file.read(_LOCAL.size)
-    if len(header) == _LOCAL.size and header[:4] == _LOCAL_MARK:
-        fields = _LOCAL.unpack(header)
-        start: int = member.offset + _LOCAL.size + fields[9] + fields[10]
+    header = file.read(LOCAL.size)
+    if len(header) == LOCAL.size and header[:4] == LOCAL_MARK:
+        fields = LOCAL.unpack(header)
+        start: int = member.offset + LOCAL.size + fields[9] + fields[10]
         if file.read(fields[9]) == member.raw and start + member.packed <= where.start:
             return start
     raise Damaged(

@@ -342,3 +342,17 @@ def test_where_no_child_can_be_started(tmp_path: Path, monkeypatch: pytest.Monke
         assert look(sandbox, path).state is PlaceState.WHOLE
     finally:
         sandbox.close()
+
+
+def test_strict_findings_come_with_the_facts(sandbox: Sandbox, tmp_path: Path) -> None:
+    name, data = samples.wheel("foo", "1.0")
+    path = samples.write(tmp_path, ("foo-1.0-py2-none-any.whl", data))
+    facts = look(sandbox, path, "strict").facts
+    assert facts is not None
+    assert facts.framing is not None
+    assert facts.framing.errors == ()
+    (warning,) = facts.framing.warnings
+    assert warning.startswith("The tags in the WHEEL file ('py3-none-any')")
+    facts = look(sandbox, samples.write(tmp_path, (name, data))).facts
+    assert facts is not None
+    assert facts.framing is None

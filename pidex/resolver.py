@@ -25,9 +25,11 @@ from pidex.core.errors import Busy, NotFound, Withheld
 from pidex.core.interfaces import Clock, Handle, Storage
 from pidex.core.model import File, FolderReport, Page, Place, PlaceState, Principal, ProjectName, Status
 from pidex.core.reasons import Reason, Subject, subject_of
+from pidex.history import RETRY_SECONDS, History
+from pidex.history import index_of as _index
+from pidex.history import is_storable as _storable
+from pidex.history import quarantined as _quarantined
 
-#: What a client is told to wait, in seconds, while files are still being read.
-RETRY_SECONDS = 5
 #: Names looked through for one that was perhaps meant.
 SIMILAR_NAMES = 2_000
 #: Changes of a project that an explanation goes back.
@@ -41,7 +43,7 @@ class _Listing(NamedTuple):
     files: tuple[File, ...]
 
 
-class Resolver:
+class Resolver(History):
     """Answers what an index says. Safe to use from threads; every method reads one consistent state.
 
     `by` says who is asking: an index is open to everybody who can reach it until grants say otherwise.
@@ -207,13 +209,6 @@ class Resolver:
                     yield file
 
 
-def _index(conn: Connection, name: str) -> indexes.Index:
-    found = indexes.find(conn, name) if _storable(name) else None
-    if found is None:
-        raise NotFound("There is no such index.")
-    return found
-
-
 def _listing(conn: Connection, index: indexes.Index, project: str) -> _Listing | None:
     """What the index has of a project; None where it has none. All that is served comes through here."""
     marker = statuses.find(conn, index.id, project)
@@ -289,11 +284,6 @@ def _coming(conn: Connection, index: indexes.Index) -> Sequence[ProjectName]:
     """Projects of which every file may still have to be read."""
     unread = places.unread_projects(conn, index.id) - _quarantined(conn, index)
     return [ProjectName(project, project, 0) for project in sorted(unread)]
-
-
-def _quarantined(conn: Connection, index: indexes.Index) -> frozenset[str]:
-    markers = statuses.list(conn, index.id)
-    return frozenset(marker.project for marker in markers if marker.status is Status.QUARANTINED)
 
 
 def _serial(conn: Connection, index: indexes.Index, project: str) -> int:
@@ -463,8 +453,3 @@ def _busy(text: str) -> Busy:
 
 def _by_project(line: ProjectName) -> str:
     return line.project
-
-
-def _storable(text: str) -> bool:
-    """Whether a text from outside can be asked of a database: no NUL, and nothing that is not Unicode."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from pidex.catalogue.tables import counters, indexes, journal
+from pidex.core.listing import REFRESH
+
+#: Rows fetched at once by `told` and `newest`.
+FETCH_ROWS = 1000
 
 
 class Event(NamedTuple):
@@ -59,6 +63,16 @@ _OF_PROJECT = (
     .order_by(journal.c.serial.desc())
     .limit(bindparam("most"))
 )
+# What happened to projects; rows of other kinds are for pidex itself.
+_TOLD = (
+    select(*_COLUMNS)
+    .where(journal.c.index_id == bindparam("index_id"), journal.c.action != REFRESH, journal.c.project != "")
+    .execution_options(yield_per=FETCH_ROWS)
+)
+_ASCENDING = _TOLD.where(journal.c.serial > bindparam("since"), journal.c.at > bindparam("after")).order_by(
+    journal.c.serial
+)
+_DESCENDING = _TOLD.order_by(journal.c.serial.desc())
 _LATEST = (
     select(journal.c.project, func.max(journal.c.serial))
     .where(
@@ -106,6 +120,22 @@ def serial(conn: Connection) -> int:
 def since(conn: Connection, after: int, limit: int) -> list[Change]:
     """The changes after a serial, oldest first, at most `limit`."""
     return [Change(*row) for row in conn.execute(_SINCE, {"since": after, "most": limit})]
+
+
+def told(conn: Connection, index_id: int, *, since: int = 0, after: int = 0) -> Iterator[Change]:
+    """What happened to the projects of an index after a serial and after a time, oldest first.
+
+    `after` in microseconds since 1970. The connection stays busy until the end.
+    """
+    rows = conn.execute(_ASCENDING, {"index_id": index_id, "since": since, "after": after})
+    for row in rows:
+        yield Change(*row)
+
+
+def newest(conn: Connection, index_id: int) -> Iterator[Change]:
+    """What happened to the projects of an index, newest first. The connection stays busy until the end."""
+    for row in conn.execute(_DESCENDING, {"index_id": index_id}):
+        yield Change(*row)
 
 
 def touched(conn: Connection, after: int) -> list[tuple[str, str]]:

@@ -225,6 +225,36 @@ class ProjectName(NamedTuple):
     serial: int
 
 
+class Change(NamedTuple):
+    """A line of an index's journal as readers see it. `at` in microseconds since 1970, UTC."""
+
+    serial: int
+    project: str
+    version: str | None
+    action: str  # PyPI's words (13.2): 'create', 'new release', 'add py3 file F', 'remove project', ...
+    at: int
+
+
+class Release(NamedTuple):
+    """A release, or a project by its first one: `at` is when its first file was seen, in microseconds."""
+
+    project: str
+    name: str
+    version: str
+    at: int
+    summary: str | None
+
+
+class Hit(NamedTuple):
+    """A project that a search found, with its latest version (VER-6). `score`: 3 the name itself ... 0."""
+
+    project: str
+    name: str
+    version: str
+    summary: str | None
+    score: int
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """The outcome of looking into one place: whole with facts, pending or refused with a reason."""

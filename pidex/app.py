@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pidex import __version__, logs
 from pidex.accounts import Accounts
+from pidex.accounts import read as read_passwords
 from pidex.config import Settings, data_dir, load, served_folders
 from pidex.core.errors import CannotStart, ConfigError, PidexError
 from pidex.core.model import DEFAULT_INDEX, File
@@ -73,6 +74,20 @@ class Pidex:
     metrics: Metrics
     clock: Callable[[], float]
     _closers: list[Callable[[], None]] = field(default_factory=list)
+
+    def accounts(self) -> Accounts:
+        """Who asks, and what they may: one for each face, since each has to hear of changes itself."""
+        settings = self.settings
+        return Accounts(
+            self.catalogue,
+            self.catalogue.probe(),
+            settings.passwords,
+            settings.guard,
+            clock=self.clock,
+            key=secrets.token_bytes(32),
+            expendable=self.expendable,
+            log=logging.getLogger("pidex.accounts").warning,
+        )
 
     def reconciler(self) -> Reconciler:
         """The loop over the folders, with the children that look into archives. For who holds the lock."""
@@ -209,13 +224,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
     from pidex.web.ledger import Ledger  # noqa: PLC0415
 
     settings = pidex.settings
-    accounts = Accounts(
-        settings.passwords,
-        settings.guard,
-        clock=pidex.clock,
-        key=secrets.token_bytes(32),
-        log=logging.getLogger("pidex.accounts").warning,
-    )
+    accounts = pidex.accounts()
     ledger = Ledger(sink if settings.access_log else None, settings.log, pidex.metrics, worker=number)
     return application(
         pidex.resolver,
@@ -298,7 +307,7 @@ class _Main:
         logs.configure(sink, form=settings.log, level=settings.log_level)
         certificate = _certificate(settings)
         if settings.passwords is not None:
-            Accounts(settings.passwords, clock=time.time, key=b"")
+            read_passwords(settings.passwords)
         _welcome(settings.welcome)
         served_folders(settings)
         data = data_dir(settings, self._source.environ, create=True)
@@ -361,7 +370,7 @@ class _Main:
             settings = replace(settings, **kept)
             sink = logs.open_sink(settings.log, settings.log_file)
             if settings.passwords is not None:
-                Accounts(settings.passwords, clock=time.time, key=b"")
+                read_passwords(settings.passwords)
             _welcome(settings.welcome)
             _certificate(settings)
             pidex = build(settings, self._source.environ, create=True)

@@ -1,11 +1,11 @@
-"""What may be lost at any time (cache.db): through it workers tell the reconciler what to read first."""
+"""What may be lost at any time (cache.db): what workers want the reconciler to read first, uses of tokens."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -31,9 +31,11 @@ from sqlalchemy.engine import URL
 from pidex.catalogue import connections
 
 #: The tables below, by number: those of a file with another number are dropped and made anew.
-VERSION = 1
+VERSION = 2
 #: Wishes that wait at most. One more is dropped: a scan reads everything in the end.
 MAX_WANTED = 1_000
+#: Tokens whose last use is known at most; the ones unused for longest go first.
+MAX_USES = 10_000
 #: How long a writer waits for another, in seconds. Then it gives up: nothing in here is worth more.
 BUSY_SECONDS = 2.0
 
@@ -49,9 +51,20 @@ wanted = Table(
     UniqueConstraint("index_name", "project"),
 )
 
+#: When a token (by number) was last used, in microseconds since 1970.
+uses = Table(
+    "uses",
+    metadata,
+    Column("token_id", Integer, primary_key=True),
+    Column("at", Integer, nullable=False),
+)
+
 _ANY = select(wanted.c.number).limit(1)
 _COUNT = select(func.count()).select_from(wanted)
 _TAKE = delete(wanted).returning(wanted.c.number, wanted.c.index_name, wanted.c.project)
+
+_USES = select(uses.c.token_id, uses.c.at)
+_OLD = select(uses.c.token_id).order_by(uses.c.at.desc()).offset(MAX_USES)
 
 Result = TypeVar("Result")
 
@@ -89,6 +102,21 @@ class Expendable:
         nothing: Sequence[tuple[int, str, str]] = ()
         taken = self._run(take, nothing, write=True)
         return [(index, project or None) for _, index, project in taken]
+
+    def note_use(self, token_id: int, at: int) -> None:
+        """Remember that a token was used at a time (microseconds since 1970)."""
+
+        def put(conn: Connection) -> None:
+            use = insert(uses).values(token_id=token_id, at=at)
+            conn.execute(use.on_conflict_do_update(index_elements=["token_id"], set_={"at": at}))
+            conn.execute(delete(uses).where(uses.c.token_id.in_(_OLD)))
+
+        self._run(put, None, write=True)
+
+    def uses(self) -> Mapping[int, int]:
+        """When each token was last used (microseconds since 1970), as far as is known."""
+        nothing: Mapping[int, int] = {}
+        return self._run(lambda conn: {int(token): int(at) for token, at in conn.execute(_USES)}, nothing)
 
     def close(self) -> None:
         """Close the file. It is opened again if it is used again."""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -62,6 +63,9 @@ indexes = Table(
     Column("name", Name, nullable=False, unique=True),
     Column("mutability", Text, nullable=False, server_default="folder"),
     Column("created", BigInteger, nullable=False),  # microseconds since 1970, UTC, as all times here
+    # Whether strangers are asked to sign in where something is absent, or hidden from them (AUT-4).
+    Column("challenge", Boolean, nullable=False, server_default=false()),
+    Column("policy", Text),  # JSON: what uploads are held to; null: the defaults
     CheckConstraint("mutability in ('folder', 'immutable', 'volatile')", name="mutability"),
 )
 
@@ -111,6 +115,9 @@ tombstones = Table(
     Column("at", BigInteger, nullable=False),
     Column("by", Text, nullable=False),
     Column("reason", Text),
+    # Where the file lay, so that it can be brought back to its place; null where nobody noted it.
+    Column("root", Integer, nullable=False, server_default="0"),
+    Column("path", Name),
 )
 
 #: A publish that is under way: finished or undone at the next start.
@@ -184,6 +191,94 @@ audit = Table(
     Column("subject", Text),
     Column("before", Text),  # JSON
     Column("after", Text),  # JSON
+    Column("token_id", BigInteger),  # the token by which the actor was known; it may be gone
+)
+
+#: People, and programs that sign in by token. One without a password comes by htpasswd file, proxy or token.
+users = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Name, nullable=False, unique=True),  # casefolded: who somebody is
+    Column("display", Text, nullable=False),  # as first spelled
+    Column("password_hash", Text),
+    Column("disabled", Boolean, nullable=False, server_default=false()),
+    Column("created", BigInteger, nullable=False),
+)
+
+#: 'anonymous' (everybody) and 'authenticated' (whoever signed in) are always there, without members.
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Name, nullable=False, unique=True),
+    Column("created", BigInteger, nullable=False),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "group_id"),
+)
+
+#: Of a token only its hash is stored. Globs and scopes are JSON lists; a token never exceeds its user.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("digest", Name, nullable=False, unique=True),
+    Column("hint", Text, nullable=False),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("indexes", Text, nullable=False),
+    Column("projects", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger),
+    Column("revoked", BigInteger),
+    Index(None, "user_id"),
+    sqlite_autoincrement=True,  # the number of a token that is gone never comes back
+)
+
+#: Who may do what. A right belongs to a row of `users` or `groups`, and goes with it.
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE")),
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE")),
+    Column("role", Text, nullable=False),
+    Column("index_id", ForeignKey("indexes.id", ondelete="CASCADE")),  # null: every index
+    Column("project", Name, nullable=False),  # a pattern of normalised names; '*': the index itself
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index(None, "user_id"),
+    Index(None, "group_id"),
+    CheckConstraint("(user_id is null) <> (group_id is null)", name="subject"),
+)
+
+#: Who is signed in by the web pages. Of a session's secret only the hash is stored.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", Name, primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("via", Text, nullable=False),  # how the user was known when the session began
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("csrf", Text, nullable=False),
+    Index(None, "user_id"),
+)
+
+#: Signatures (.asc) that came with uploads, by casefolded file name; served beside it, never listed.
+signatures = Table(
+    "signatures",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Name, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
 )
 
 # --- derived: read out of the folders and files; `pidex scan --rebuild` makes them again --------------------

@@ -24,12 +24,15 @@ class Action(StrEnum):
 
 
 class Role(StrEnum):
-    """Roles on an index or on projects of it; each contains those before it. LISTER and DOWNLOADER apart
-    exist for pypiserver's guards, which know listing without downloading and the other way round.
+    """Roles on an index or on projects of it; each of READER to ADMIN contains those before it.
+
+    LISTER, DOWNLOADER and UPDATER speak pypiserver's words: listing without downloading, the other way
+    round, and whatever changes files.
     """
 
     LISTER = "lister"
     DOWNLOADER = "downloader"
+    UPDATER = "updater"
     READER = "reader"
     UPLOADER = "uploader"
     MAINTAINER = "maintainer"
@@ -45,6 +48,7 @@ _OWNS = _MAINTAINS | {Action.DELETE, Action.MANAGE}
 ACTIONS: dict[Role, frozenset[Action]] = {
     Role.LISTER: frozenset({Action.LIST}),
     Role.DOWNLOADER: frozenset({Action.READ}),
+    Role.UPDATER: _MAINTAINS | {Action.DELETE},
     Role.READER: _READS,
     Role.UPLOADER: _UPLOADS,
     Role.MAINTAINER: _MAINTAINS,
@@ -89,9 +93,25 @@ class Grant:
         return project is None or self.project == "*" or fnmatchcase(project, self.project)
 
 
-def subjects(principal: Principal) -> frozenset[str]:
-    """The names under which grants may speak of a caller."""
+#: pypiserver's words for what needs signing in (heritage 7.2), as actions.
+GUARDED: dict[str, frozenset[Action]] = {
+    "list": frozenset({Action.LIST}),
+    "download": frozenset({Action.READ}),
+    "update": frozenset(Action) - {Action.LIST, Action.READ},
+}
+
+
+def subjects(principal: Principal, *, guarded: bool = False) -> frozenset[str]:
+    """The names under which grants may speak of a caller.
+
+    What is granted to strangers is granted to everybody: signing in takes nothing away. Where an action is
+    `guarded`, strangers have to sign in for it, whatever they were granted.
+    """
     names = {f"group:{group}" for group in principal.groups}
+    if principal.groups - {ANONYMOUS_GROUP}:
+        names.add(f"group:{ANONYMOUS_GROUP}")
+    elif guarded:
+        names.discard(f"group:{ANONYMOUS_GROUP}")
     if principal.name is not None:
         names.add(f"user:{principal.name}")
     return frozenset(names)
@@ -103,19 +123,21 @@ def decide(
     action: Action,
     index: str | None,
     project: str | None = None,
+    *,
+    guard: frozenset[Action] = frozenset(),
 ) -> bool:
     """Whether `principal` may do `action`. Nothing is allowed that no grant allows.
 
     `project` None asks whether there is anything in the index on which the action is allowed (the start of
     an upload, a list), except for `Action.ADMIN`, which is of the whole index (or server) or not at all.
-    A token narrows, it never widens.
+    A token narrows, it never widens. `guard`: the actions for which strangers have to sign in.
     """
     token = principal.token
     if token is not None and not token.covers(SCOPE[action], index, project):
         return False
     if OPERATOR_GROUP in principal.groups:
         return True
-    names = subjects(principal)
+    names = subjects(principal, guarded=action in guard)
     return any(
         grant.subject in names
         and action in ACTIONS[grant.role]
@@ -129,7 +151,12 @@ def decide(
 
 
 def visible(
-    grants: Iterable[Grant], principal: Principal, index: str, action: Action = Action.LIST
+    grants: Iterable[Grant],
+    principal: Principal,
+    index: str,
+    action: Action = Action.LIST,
+    *,
+    guard: frozenset[Action] = frozenset(),
 ) -> Visibility:
     """What of an index a caller may list (or read). Equal values may share cached answers."""
     token = principal.token
@@ -138,7 +165,7 @@ def visible(
     within = ("*",) if token is None else token.projects
     if OPERATOR_GROUP in principal.groups:
         return Visibility(frozenset({"*"}), within)
-    names = subjects(principal)
+    names = subjects(principal, guarded=action in guard)
     patterns = {
         grant.project
         for grant in grants

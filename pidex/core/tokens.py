@@ -80,6 +80,11 @@ def is_token(value: str) -> bool:
     )
 
 
+def looks_like_token(value: str) -> bool:
+    """Whether `value` is meant to be a token, also one with a typing error or a line end."""
+    return value.strip().startswith(PREFIX)
+
+
 def digest(value: str) -> str:
     """What is stored: sha256 in hex. 256 random bits need no slow hash; the look-up compares hashes."""
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()

@@ -205,28 +205,28 @@ def test_an_older_catalogue_is_migrated_after_a_snapshot(
     old = Catalogue.open(address)
     rows.index(old, "kept")
     old.close()
-    later = tmp_path / "later"
+    known, later = schema.REVISION, tmp_path / "later"
     shutil.copytree(schema.MIGRATIONS, later)
-    (later / "versions" / "0002_more.py").write_text(
+    (later / "versions" / "9000_more.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision = '0002'\ndown_revision = '0001'\n"
+        f"revision = '9000'\ndown_revision = '{known}'\n"
         "def upgrade():\n"
         "    op.add_column('indexes', sa.Column('more', sa.Text(), nullable=False, server_default='x'))\n"
     )
     monkeypatch.setattr(schema, "MIGRATIONS", later)
-    monkeypatch.setattr(schema, "REVISION", "0002")
-    with pytest.raises(CatalogueError, match=r"older pidex \(0001\)"):
+    monkeypatch.setattr(schema, "REVISION", "9000")
+    with pytest.raises(CatalogueError, match=rf"older pidex \({known}\)"):
         Catalogue.open(address, create=False)
     catalogue = Catalogue.open(address, clock=lambda: rows.NOW)
     with catalogue.read() as conn:
-        assert schema.stored(conn) == "0002"
+        assert schema.stored(conn) == "9000"
         assert conn.execute(text("select name, more from indexes")).all() == [("kept", "x")]
     catalogue.close()
     if isinstance(address, Path):
         [snapshot] = snapshots.list(snapshots.folder_of(address))
         assert (snapshot.why, snapshot.taken) == ("migration", rows.NOW)
         with closing(sqlite3.connect(snapshot.path)) as conn:
-            assert conn.execute("select version_num from alembic_version").fetchall() == [("0001",)]
+            assert conn.execute("select version_num from alembic_version").fetchall() == [(known,)]
 
 
 def test_a_missing_catalogue(tmp_path: Path) -> None:

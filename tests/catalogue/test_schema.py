@@ -8,15 +8,17 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 import pidex
-from pidex.catalogue import schema
+from pidex.catalogue import audit, grants, indexes, schema
 from pidex.catalogue.engine import Catalogue
 from pidex.catalogue.tables import metadata
+from pidex.core.permissions import Grant, Role
 
 
 def test_migrations_lead_to_the_tables(catalogue: Catalogue) -> None:
@@ -48,6 +50,28 @@ def test_a_current_catalogue_opens_without_alembic(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_indexes_from_before_rights_stay_open_to_read(
+    place: str | Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(schema, "REVISION", "0001")
+        old = Catalogue.open(place)
+        with old.write() as conn:
+            conn.execute(text("insert into indexes (name, created) values ('main', 7)"))
+            conn.execute(text("insert into audit (at, actor, via, action) values (1, 'me', 'x', 'yank')"))
+        old.close()
+    catalogue = Catalogue.open(place)
+    with catalogue.read() as conn:
+        [granted] = grants.list(conn)
+        assert granted.grant == Grant("group:anonymous", Role.READER, "main")
+        assert (granted.by, granted.at) == ("pidex", 7)
+        assert indexes.find(conn, "main") == indexes.Index(
+            granted.index_id or 0, "main", "folder", False, None
+        )
+        assert [row.actor for row in audit.list(conn, limit=10)] == ["me"]
+    catalogue.close()
 
 
 def test_tables_keep_decided_and_derived_apart() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pidex.core.model import ANONYMOUS, OPERATOR, Principal
-from pidex.core.permissions import Action, Grant, Role, decide, visible
+from pidex.core.permissions import GUARDED, Action, Grant, Role, decide, visible
 from pidex.core.tokens import TokenScope
 
 ALICE = Principal("alice", frozenset({"authenticated", "dev"}))
@@ -16,6 +16,7 @@ ALICE = Principal("alice", frozenset({"authenticated", "dev"}))
 TABLE = {
     Role.LISTER: "list",
     Role.DOWNLOADER: "read",
+    Role.UPDATER: "list read upload yank overwrite delete",
     Role.READER: "list read",
     Role.UPLOADER: "list read upload",
     Role.MAINTAINER: "list read upload yank overwrite",
@@ -43,7 +44,19 @@ def test_groups_and_globs() -> None:
     assert not decide(grants, ALICE, Action.UPLOAD, "main", "acme")
     assert decide(grants, ALICE, Action.UPLOAD, "main", None), "something there may be uploaded"
     assert decide(grants, ANONYMOUS, Action.READ, "main", "anything")
-    assert not decide(grants, ALICE, Action.READ, "main", "anything"), "alice is not anonymous"
+    assert decide(grants, ALICE, Action.READ, "main", "anything"), "signing in takes nothing away"
+
+
+@pytest.mark.parametrize("word", GUARDED)
+def test_what_is_guarded_needs_signing_in(word: str) -> None:
+    grants = [Grant("group:anonymous", Role.OWNER, "main")]
+    assert set().union(*GUARDED.values()) == set(Action)
+    for action in set(Action) - {Action.ADMIN}:
+        guard = GUARDED[word]
+        assert decide(grants, ANONYMOUS, action, "main", "demo", guard=guard) is (action not in guard)
+        assert decide(grants, ALICE, action, "main", "demo", guard=guard)
+        assert visible(grants, ANONYMOUS, "main", action, guard=guard).nothing is (action in guard)
+        assert visible(grants, ALICE, "main", action, guard=guard).everything
 
 
 def test_admin_is_of_an_index_or_of_the_server() -> None:

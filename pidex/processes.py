@@ -261,7 +261,7 @@ class Workers(MPServer):
         cert, key = certificate or (None, None)
         super().__init__(
             "pidex",
-            interface=Interfaces.RSGI,
+            interface=Interfaces.ASGI,
             workers=workers,
             http=HTTPModes.auto,
             websockets=False,

@@ -66,15 +66,14 @@ class Call:
 
     async def reply(self, reply: Reply, body: bytes | None = None) -> None:
         """Send a finished answer, or its headers with another body."""
-        data = reply.body if body is None else body
         await self.start(reply)
-        await self._send({"type": "http.response.body", "body": data})
-        self.sent = len(data)
+        await self._send(reply.end if body is None else {"type": "http.response.body", "body": body})
+        self.sent = len(reply.body if body is None else body)
 
     async def start(self, reply: Reply) -> None:
         """Send status and headers; the body follows by `send`."""
         self.status = reply.status
-        await self._send({"type": "http.response.start", "status": reply.status, "headers": reply.raw})
+        await self._send(reply.start)
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Send a piece of the body."""

@@ -138,14 +138,14 @@ def answer(
     size = opened.handle.size
     if opened.unchanged(headers.get("if-none-match"), headers.get("if-modified-since")):
         keep = {"etag", "last-modified", "cache-control", "vary", *SHARED}
-        return Reply(304, [(name, value) for name, value in opened.whole.text if name in keep]), None
+        return Reply(304, [(name, value) for name, value in opened.whole.headers if name in keep]), None
     wanted: ranges.Whole | ranges.Slice | ranges.Unsatisfiable = ranges.Whole()
     asked = headers.get("range")
     if asked is not None and ranges.applies(headers.get("if-range"), opened.etag, opened.last_modified):
         wanted = ranges.parse(asked, size)
     if isinstance(wanted, ranges.Whole):
         return opened.whole, None if head else (0, size)
-    kept = [(name, value) for name, value in opened.whole.text if name != "content-length"]
+    kept = [(name, value) for name, value in opened.whole.headers if name != "content-length"]
     span = ("content-range", wanted.content_range(size))
     if isinstance(wanted, ranges.Unsatisfiable):
         gone = [pair for pair in kept if pair[0] not in ("cache-control", "content-disposition")]

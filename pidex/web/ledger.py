@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pidex.logs import Sink, printable, timestamp
 from pidex.metrics import Metrics
@@ -19,18 +19,9 @@ BATCH_LINES = 512
 TEXT_CHARS = 1_000
 
 
-class Line(NamedTuple):
-    """One request. `began` and `took` in seconds, the first since 1970; `size` is the bytes of the body."""
-
-    began: float
-    took: float
-    client: str
-    method: str
-    path: str
-    status: int
-    size: int
-    agent: str | None
-    kind: str  # 'page', 'list', 'file', 'metadata' or 'other': a label of metrics
+#: One request: when it began and how long it took, in seconds; the client as ASGI has it, method, path,
+#: status, bytes of the body, user agent; and what metrics call it: page, list, metadata, file or other.
+Line = tuple[float, float, Sequence[Any] | None, str, str, int, int, bytes | None, str]
 
 
 class Ledger:
@@ -70,45 +61,42 @@ class Ledger:
         lines, self._lines = self._lines, []
         if self._sink is not None and lines:
             self._sink.write(map(self._format, lines))
-        for line in lines:
-            self._requests.add(1, (line.kind, str(line.status)))
-            if line.size:
-                self._bytes.add(line.size, (line.kind,))
-            self._seconds.observe(line.took)
+        for _, took, _, _, _, status, size, _, kind in lines:
+            self._requests.add(1, (kind, str(status)))
+            if size:
+                self._bytes.add(size, (kind,))
+            self._seconds.observe(took)
 
     def _text(self, line: Line) -> str:
-        began = line.began
+        began, took, client, method, path, status, size, agent, _ = line
         second = int(began)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return (
-            f"{self._stamp}.{int((began - second) * 1000):03d}Z {_short(_client(line.client))}"
-            f" {_short(line.method)} {_short(line.path)}"
-            f' {line.status} {line.size} {line.took * 1000:.1f}ms "{_agent(line.agent)}"'
+            f"{self._stamp}.{int((began - second) * 1000):03d}Z {_short(_address(client))} {_short(method)}"
+            f' {_short(path)} {status} {size} {took * 1000:.1f}ms "{_agent(agent)}"'
         )
 
     def _json(self, line: Line) -> str:
+        began, took, client, method, path, status, size, agent, _ = line
         return json.dumps(
             {
-                "time": timestamp(line.began),
-                "client": _client(line.client),
-                "method": line.method[:TEXT_CHARS],
-                "path": line.path[:TEXT_CHARS],
-                "status": line.status,
-                "bytes": line.size,
-                "ms": round(line.took * 1000, 3),
-                "agent": line.agent[:TEXT_CHARS] if line.agent else line.agent,
+                "time": timestamp(began),
+                "client": _address(client),
+                "method": method[:TEXT_CHARS],
+                "path": path[:TEXT_CHARS],
+                "status": status,
+                "bytes": size,
+                "ms": round(took * 1000, 3),
+                "agent": agent[:TEXT_CHARS].decode("latin-1") if agent else None,
                 "worker": self._worker,
             }
         )
 
 
-def _client(text: str) -> str:
-    """The address alone: Granian names a peer with its port, and a Unix socket's peer not at all."""
-    if text.count(":") == 1 or text.startswith("["):
-        text = text.rpartition(":")[0].strip("[]")
-    return text or "unix"
+def _address(client: Sequence[Any] | None) -> str:
+    return (client and client[0]) or "unix"
 
 
 def _short(text: str) -> str:
@@ -117,5 +105,5 @@ def _short(text: str) -> str:
     return plain.replace(" ", "%20")[:TEXT_CHARS] or "-"
 
 
-def _agent(text: str | None) -> str:
-    return printable(text[:TEXT_CHARS]).replace('"', "'") if text else "-"
+def _agent(agent: bytes | None) -> str:
+    return printable(agent[:TEXT_CHARS].decode("latin-1")).replace('"', "'") if agent else "-"

@@ -105,7 +105,7 @@ class Pages:
         #: How often something changed since the start.
         self.changes = 0
         self._flights: dict[tuple[str, Slot], _Flight] = {}
-        self._slots: dict[tuple[str | None, str | None], Slot | None] = {}
+        self._slots: dict[tuple[bytes | None, bytes | None], Slot] = {}
         self.private = "list" in options.guard
         self._page_control = self._control(f"max-age={options.max_age}, must-revalidate")
 
@@ -114,25 +114,19 @@ class Pages:
         if self._probe.changed():
             self._refresh()
 
-    def find(self, path: str, accept: str | None, accept_encoding: str | None) -> Variant | None:
-        """The finished answer for a path, or None where it has to be made, or refused."""
-        entry = self.shelf.entries.get(path)
-        if entry is None:
-            return None
+    def find(self, entry: Entry, accept: bytes | None, accept_encoding: bytes | None) -> Variant | None:
+        """The finished representation that two headers ask for; None where it has to be made, or refused."""
         asked = (accept, accept_encoding)
         slot = self._slots.get(asked)
         if slot is None:
-            slot = self.slot(accept, accept_encoding, None)
+            slot = self.slot(_text(accept), _text(accept_encoding), None)
             if slot is None:
                 return None
             if len(self._slots) >= REMEMBERED:
                 self._slots.clear()
-            if len(accept or "") + len(accept_encoding or "") <= negotiation.REMEMBERED_CHARS:
+            if len(accept or b"") + len(accept_encoding or b"") <= negotiation.REMEMBERED_CHARS:
                 self._slots[asked] = slot
-        if not entry.typed:
-            slot = (None, slot[1])
-        self.shelf.entries.move_to_end(path)
-        return entry.variants.get(slot)
+        return entry.variants.get(slot if entry.typed else (None, slot[1]))
 
     def slot(self, accept: str | None, accept_encoding: str | None, wanted: str | None) -> Slot | None:
         """The representation that headers and `?format=` ask for; None where none of it is offered."""
@@ -271,7 +265,7 @@ class Pages:
         return f"private, {directives}" if self.private else directives
 
     def _variant(self, built: Built, address: Address, slot: Slot) -> Variant:
-        body, coding, packed, length, digest = _condense(built.chunks, slot[1], built.content_type)
+        body, coding, packed, length, digest = condense(built.chunks, slot[1], built.content_type)
         private = address.action in self._options.guard
         vary = ["Accept"] * address.typed + ["Accept-Encoding"] + ["Authorization"] * private
         always: Headers = {
@@ -294,12 +288,17 @@ class Pages:
         whole = Reply(200, headers.items(), b"" if long else body)
         return Variant(
             always["etag"],
+            always["etag"].encode(),
             whole,
             Reply(200, headers.items()),
             Reply(304, always.items()),
             long=body if long else b"",
             packed=packed,
         )
+
+
+def _text(header: bytes | None) -> str | None:
+    return None if header is None else header.decode("latin-1")
 
 
 def acceptable(slot: Slot | None) -> Slot:
@@ -316,7 +315,7 @@ def _content_type(media: str) -> str:
     return f"{media}; charset=utf-8" if media == simpleapi.HTML else media
 
 
-def _condense(
+def condense(
     chunks: Iterable[bytes], coding: str | None, content_type: str
 ) -> tuple[bytes, str | None, bool, int, str]:
     """Body, coding, whether it has to be unpacked before it is sent, its length when sent, and its hash.

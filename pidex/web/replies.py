@@ -37,16 +37,17 @@ CHALLENGE = 'Basic realm="pidex", charset="UTF-8"'
 
 
 class Reply:
-    """One finished answer, its headers in the forms of both interfaces. `length`: bytes of its body."""
+    """One finished answer, and the ASGI messages that it is sent by: made once, sent often."""
 
-    __slots__ = ("body", "length", "raw", "status", "text")
+    __slots__ = ("body", "end", "headers", "start", "status")
 
     def __init__(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
         self.status = status
-        self.text = list(headers)
-        self.raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.text]
+        self.headers = list(headers)
         self.body = body
-        self.length = len(body)
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
+        self.start = {"type": "http.response.start", "status": status, "headers": raw}
+        self.end = {"type": "http.response.body", "body": body}
 
 
 def reply(status: int, headers: Mapping[str, str], body: bytes = b"", *, head: bool = False) -> Reply:

@@ -17,9 +17,10 @@ Slot = tuple[str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One representation of a page: the whole answer, its HEAD, and its 304."""
+    """One representation of a page: the whole answer, its HEAD, and its 304. `tag`: `etag` as in a header."""
 
     etag: str
+    tag: bytes
     whole: Reply
     head: Reply
     unchanged: Reply

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
@@ -20,10 +20,9 @@ from pidex.core.model import ANONYMOUS, File, Principal
 from pidex.core.negotiation import etag_matches
 from pidex.metrics import FLUSH_SECONDS, Metrics
 from pidex.resolver import Resolver
-from pidex.web import rsgi
 from pidex.web.call import Call, Receive, Scope, Send
-from pidex.web.files import OpenFiles, file_headers
-from pidex.web.ledger import Ledger, Line
+from pidex.web.files import OpenFile, OpenFiles, file_headers
+from pidex.web.ledger import Ledger
 from pidex.web.options import Options
 from pidex.web.origin import Origins
 from pidex.web.pages import Pages, Probe
@@ -36,11 +35,12 @@ PATH_CHARS = 8_192
 
 log = logging.getLogger("pidex.web")
 
-Header = Callable[[str], str | None]
+#: The head of an answer, the message with its body, the bytes in that, and what log and metrics call it.
+Quick = tuple[Reply, MutableMapping[str, Any], int, str]
 
 
 class Site:
-    """An ASGI application, and for Granian an RSGI one (`__rsgi__`), over a resolver.
+    """An ASGI application over a resolver.
 
     `signature(file)` returns the bytes of the `.asc` beside a file, or None. `want(index, project)` asks for
     a project to be looked into first. Both may block.
@@ -74,98 +74,99 @@ class Site:
             "pidex_downloads_cut", "Downloads ended early: the file changed or the client left."
         )
         self.router = Router(redirect_slashes=False, default=_nowhere)
+        #: Whether the route of a request reads its body; all others are read and thrown away.
+        self.takes_body: Callable[[Call], bool] = lambda _call: False
         self._ticker: asyncio.TimerHandle | None = None
 
     # --- the hot path ---------------------------------------------------------------------------------------
 
-    def quick(self, path: str, header: Header, *, head: bool) -> tuple[Reply, bytes, str] | None:
-        """A finished answer, its body and its kind, for GET or HEAD without a query; None: ask the routes."""
+    def quick(self, path: str, headers: Mapping[bytes, bytes], *, head: bool) -> Quick | None:
+        """A finished answer, for GET or HEAD without a query; None: ask the routes."""
         pages = self.pages
         pages.look()
         entry = pages.shelf.entries.get(path)
         if entry is None:
-            return self._quick_file(path, header, head=head)
+            opened = self.files.find(path)
+            return None if opened is None else self._quick_file(opened, headers, head=head)
         if entry.valid_until is not None and self.clock() >= entry.valid_until:
             pages.shelf.drop(path)
             return None
-        if entry.action in self.options.guard and not self._known(header("authorization"), entry.action):
+        if entry.action in self.options.guard and not self._known(headers, entry.action):
             return None
-        variant = pages.find(path, header("accept"), header("accept-encoding"))
+        get = headers.get
+        variant = pages.find(entry, get(b"accept"), get(b"accept-encoding"))
         if variant is None:
             return None
-        asked = header("if-none-match")
-        if asked is not None and etag_matches(asked, variant.etag):
-            return variant.unchanged, b"", entry.kind
-        if head:
-            return variant.head, b"", entry.kind
-        return None if variant.long else (variant.whole, variant.whole.body, entry.kind)
+        pages.shelf.entries.move_to_end(path)
+        asked = get(b"if-none-match")
+        if asked is not None and (
+            asked == variant.tag or etag_matches(asked.decode("latin-1"), variant.etag)
+        ):
+            reply = variant.unchanged
+        elif head:
+            reply = variant.head
+        elif variant.long:
+            return None
+        else:
+            reply = variant.whole
+        return reply, reply.end, len(reply.body), entry.kind
 
-    def _quick_file(self, path: str, header: Header, *, head: bool) -> tuple[Reply, bytes, str] | None:
-        opened = self.files.find(path)
-        if opened is None or header("range") is not None:
+    def _quick_file(self, opened: OpenFile, headers: Mapping[bytes, bytes], *, head: bool) -> Quick | None:
+        if b"range" in headers or b"if-none-match" in headers or b"if-modified-since" in headers:
             return None
-        if "download" in self.options.guard and not self._known(header("authorization"), "download"):
-            return None
-        if opened.unchanged(header("if-none-match"), header("if-modified-since")):
+        if "download" in self.options.guard and not self._known(headers, "download"):
             return None
         data = opened.small()
-        return None if data is None else (opened.whole, b"" if head else data, "file")
+        if data is None:
+            return None
+        if head:
+            data = b""
+        return opened.whole, {"type": "http.response.body", "body": data}, len(data), "file"
 
-    def _known(self, authorization: str | None, action: str) -> bool:
-        by = self.accounts.remembered(authorization)
+    def _known(self, headers: Mapping[bytes, bytes], action: str) -> bool:
+        header = headers.get(b"authorization")
+        by = self.accounts.remembered(None if header is None else header.decode("latin-1"))
         return by is not None and self.accounts.allows(by, action)
-
-    # --- the two interfaces ---------------------------------------------------------------------------------
-
-    async def __rsgi__(self, scope: Any, proto: Any) -> None:
-        """Answer one request of Granian's."""
-        began = perf_counter()
-        method = scope.method
-        if (method == "GET" or method == "HEAD") and not scope.query_string:  # noqa: PLR1714  # faster
-            get = scope.headers.get
-            try:
-                found = self.quick(scope.path, get, head=method == "HEAD")
-            except Exception:
-                found = None  # the routes will meet it again, and say so
-            if found is not None:
-                reply, body, kind = found
-                if body:
-                    proto.response_bytes(reply.status, reply.text, body)
-                else:
-                    proto.response_empty(reply.status, reply.text)
-                client = scope.client
-                if self.origins.trusting:
-                    client = self._client(client, scope.headers)
-                took = perf_counter() - began
-                line = (self.clock() - took, took, client, method, scope.path, reply.status, len(body))
-                self.ledger.add(Line(*line, get("user-agent"), kind))
-                return
-        converted, channel = rsgi.asgi(scope, proto)
-        await self(converted, channel.receive, channel.send)
-
-    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_soon(self.tick)
-
-    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI event stream."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
         if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._lifespan(receive, send)
             return
-        began, at = perf_counter(), self.clock()
-        call = Call(scope, receive, send)
+        began, method, path = perf_counter(), scope["method"], scope["path"]
+        if (method == "GET" or method == "HEAD") and not scope["query_string"]:  # noqa: PLR1714  # faster
+            pairs = scope["headers"]
+            headers = dict(pairs)
+            try:
+                # A header sent twice means both, which only the long way knows.
+                found = (
+                    self.quick(path, headers, head=method == "HEAD") if len(headers) == len(pairs) else None
+                )
+            except Exception:
+                found = None  # the routes meet it again, and tell
+            if found is not None:
+                reply, end, size, kind = found
+                await send(reply.start)
+                await send(end)
+                peer = self._client(scope, headers) if self.origins.trusting else scope["client"]
+                took = perf_counter() - began
+                agent = headers.get(b"user-agent")
+                self.ledger.add(
+                    (self.clock() - took, took, peer, method, path, reply.status, size, agent, kind)
+                )
+                return
+        await self._routed(Call(scope, receive, send), began)
+
+    async def _routed(self, call: Call, began: float) -> None:
+        at = self.clock()
         try:
             await self._answer(call)
         finally:
             took = perf_counter() - began
-            client, path = call.origin.client, call.path
-            agent = call.headers.get("user-agent")
+            peer, agent = (call.origin.client, 0), call.headers.get("user-agent", "").encode("latin-1")
             self.ledger.add(
-                Line(at, took, client, call.method, path, call.status, call.sent, agent, call.kind)
+                (at, took, peer, call.method, call.path, call.status, call.sent, agent, call.kind)
             )
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -182,18 +183,10 @@ class Site:
     # --- the way through the routes -------------------------------------------------------------------------
 
     async def _answer(self, call: Call) -> None:
-        client = call.scope.get("client")
-        peer = client[0] if client and client[0] else "unix"
         try:
-            call.origin = self.origins.of(peer, call.scope.get("scheme", "http"), call.headers)
+            call.origin = self.origins.of(_peer(call.scope), call.scope.get("scheme", "http"), call.headers)
             self._place(call)
-            if call.method in ("GET", "HEAD") and not call.query:
-                found = self.quick(call.path, call.headers.get, head=call.head)
-                if found is not None:
-                    call.kind = found[2]
-                    await call.reply(found[0], found[1])
-                    return
-            if call.method not in ("GET", "HEAD", "OPTIONS"):
+            if call.method not in ("GET", "HEAD", "OPTIONS") and not self.takes_body(call):
                 await call.drain()
             if not call.rest:  # the prefix or the index's name, without its slash
                 await call.reply(redirect(301, call.path.rpartition("/")[2] + "/", call.query))
@@ -277,11 +270,11 @@ class Site:
         except Exception:
             log.debug("The client of %s has gone.", call.path)
 
-    def _client(self, peer: str, headers: Any) -> str:
-        names = ("forwarded", "x-forwarded-for")
-        known = {name: value for name in names if (value := headers.get(name)) is not None}
-        host = rsgi.address(peer)
-        return self.origins.of(host[0] if host else "unix", "http", known).client
+    def _client(self, scope: Scope, headers: Mapping[bytes, bytes]) -> tuple[str, int]:
+        """The client that a trusted proxy speaks of."""
+        names = (b"forwarded", b"x-forwarded-for")
+        told = {name.decode(): headers[name].decode("latin-1") for name in names if name in headers}
+        return self.origins.of(_peer(scope), "http", told).client, 0
 
     def tick(self) -> None:
         """Twice a second: hand the numbers over."""
@@ -297,6 +290,11 @@ class Site:
         self.files.drop_project(None, None)
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.readers.shutdown(wait=False, cancel_futures=True)
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client and client[0] else "unix"
 
 
 async def _nowhere(scope: Any, receive: Any, send: Any) -> None:

@@ -11,7 +11,7 @@ from pidex.web.shelf import OVERHEAD_BYTES, Entry, Shelf, Variant
 
 def variant(size: int) -> Variant:
     reply = Reply(200, [], b"x" * size)
-    return Variant('"tag"', reply, reply, reply)
+    return Variant('"tag"', b'"tag"', reply, reply, reply)
 
 
 def entry(project: str) -> Entry:

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pidex.backends import staging
 from pidex.core import names
 from pidex.core.errors import Changing
 from pidex.core.folder import SETTLE_SECONDS, is_sidecar, same, same_but_ctime
-from pidex.core.interfaces import Handle, KeptFile, Storage
+from pidex.core.interfaces import Handle, KeptFile, Staged, Storage
 from pidex.core.model import Entry, File, Problem, Shelf, Stat
 
 #: The longest file name that every file system and archive tool takes, in bytes.
@@ -49,9 +50,16 @@ class Folder(Storage):
     directory keeps and releases.
     """
 
-    def __init__(self, roots: Sequence[str | os.PathLike[str]], keep: str | os.PathLike[str] | None) -> None:
+    def __init__(
+        self,
+        roots: Sequence[str | os.PathLike[str]],
+        keep: str | os.PathLike[str] | None,
+        *,
+        reserve: int = staging.RESERVE_BYTES,
+    ) -> None:
         self._roots = tuple(os.fspath(Path(root).absolute()) for root in roots)
         self._keep = os.fspath(Path(keep).absolute()) if keep is not None else None
+        self._reserve = reserve
         self._devices: dict[int, int] = {}
         self._digests: OrderedDict[tuple[int, ...], str] = OrderedDict()
         self._lock = threading.Lock()
@@ -315,6 +323,44 @@ class Folder(Storage):
     def kept_path(self, sha256: str) -> str:
         """Where the second name of these bytes is or would be."""
         return f"{self._keep}/{sha256[:2]}/{sha256}"
+
+    # --- placing --------------------------------------------------------------------------------------------
+
+    def refusal(self, root: int) -> str | None:
+        """Why nothing can be put into a root, or None."""
+        return staging.refusal(self._roots[root])
+
+    def stage(self, root: int, *, size_hint: int = 0) -> Staged:
+        """A new file for a root, without a name where the file system can do that."""
+        return staging.stage(root, self._roots[root], size_hint=size_hint, reserve=self._reserve)
+
+    def put(self, staged: Staged, root: int, path: str) -> Stat:
+        """Link a staged file into place. Raises `FileExistsError`."""
+        return staging.put(staged, self._roots[root], path)
+
+    def replace(self, staged: Staged, root: int, path: str) -> Stat:
+        """Move a staged file into the place of another."""
+        return staging.replace(staged, self._roots[root], path)
+
+    def delete(self, root: int, path: str) -> bool:
+        """Unlink a file of a root."""
+        return staging.delete(self._roots[root], path)
+
+    def fixed(self, root: int, path: str) -> str | None:
+        """Why the file at a path cannot be taken away, or None."""
+        return staging.fixed(self._roots[root], path)
+
+    def restore(self, sha256: str, root: int, path: str, *, over: bool = False) -> Stat:
+        """Give kept bytes their name in a root again. Raises `Conflict`, `Forbidden` and `StorageFull`."""
+        return staging.restore(self.kept_path(sha256), sha256, self._roots[root], path, over=over)
+
+    def digest(self, root: int, path: str) -> str | None:
+        """The sha256 of what lies at a path, read now."""
+        return staging.digest(self.path(root, path))
+
+    def sweep(self) -> int:
+        """Remove what killed stagings left in the roots."""
+        return sum(map(staging.sweep, self._roots))
 
     # --- serving --------------------------------------------------------------------------------------------
 

@@ -95,12 +95,26 @@ class Sandbox:
                 return Look(entry, PlaceState.REFUSED, code="not-a-file", reason="it is not a regular file")
             if _stat(found) != entry.stat:
                 return _changed(entry)
-            look = self._look(descriptor, entry, check, found)
-            if _stat(os.fstat(descriptor)) != entry.stat:
-                return _changed(entry)
-            return look
+            # Any write sets ctime, and nobody can set it back: mtime may be that of the original.
+            age = abs(self._clock() - found.st_ctime)
+            return self._look(descriptor, entry, check, age)
         finally:
             os.close(descriptor)
+
+    def examine(self, descriptor: int, entry: Entry, check: str) -> Look:
+        """As `inspect`, of an open file that is complete: nothing of it is still to come.
+
+        `check` may also be 'strict'. The descriptor stays open, its position stays where it is.
+        """
+        try:
+            # The child gets a description of its own: reading moves no position that somebody else has.
+            own = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            own = os.dup(descriptor)
+        try:
+            return self._look(own, entry, check, self._limits.settled_seconds)
+        finally:
+            os.close(own)
 
     def close(self) -> None:
         """End all children. Looks under way come back UNREAD, later ones too."""
@@ -114,10 +128,12 @@ class Sandbox:
         for child in idle:
             child.stop()
 
-    def _look(self, descriptor: int, entry: Entry, check: str, found: os.stat_result) -> Look:
-        seconds = self._limits.time(found.st_size)
-        # Any write sets ctime, and nobody can set it back: mtime may be that of the original.
-        age = abs(self._clock() - found.st_ctime)
+    def _look(self, descriptor: int, entry: Entry, check: str, age: float) -> Look:
+        look = self._asked(descriptor, entry, check, age)
+        return look if _stat(os.fstat(descriptor)) == entry.stat else _changed(entry)
+
+    def _asked(self, descriptor: int, entry: Entry, check: str, age: float) -> Look:
+        seconds = self._limits.time(entry.stat.size)
         job = Job(entry.path.rpartition("/")[2], check, age, seconds, self._limits)
         try:
             child = self._take()

@@ -69,6 +69,36 @@ class Conflict(PidexError):
     code, status, title = "conflict", 409, "Conflict"
 
 
+class FileExists(Conflict):
+    """A file of that name is there, with other bytes. PyPI says 400, and clients look for the sentence."""
+
+    code, status, title = "file-exists", 400, "File already exists"
+
+
+class FileDeleted(BadRequest):
+    """A file of that name was deleted, and its name stays burnt (DEL-1)."""
+
+    code, title = "file-deleted", "File name was used before"
+
+
+class InvalidFile(BadRequest):
+    """An uploaded file is not the package that its name says."""
+
+    code, title = "invalid-file", "Invalid distribution file"
+
+
+class TooSlow(PidexError):
+    """The caller stopped sending in the middle of a request."""
+
+    code, status, title = "too-slow", 408, "Upload stopped"
+
+
+class Gone(PidexError):
+    """What is asked for was offered once, and is not any more."""
+
+    code, status, title = "gone", 410, "No longer offered"
+
+
 class TooLarge(PidexError):
     """A limit, named with its unit, is passed."""
 

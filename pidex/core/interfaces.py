@@ -43,6 +43,28 @@ class KeptFile(NamedTuple):
     links: int
 
 
+class Staged(Protocol):
+    """A file on its way into a root: it has its bytes and no name yet. Gone when it is discarded or we die."""
+
+    root: int
+    size: int
+
+    def write(self, data: bytes) -> None:
+        """Append; may block on the disk. Raises `StorageFull`."""
+
+    def fileno(self) -> int:
+        """The open descriptor, for who inspects it."""
+
+    def stat(self) -> Stat:
+        """What it is now."""
+
+    def sync(self) -> None:
+        """Have the bytes on the disk when this returns. Raises `StorageFull`."""
+
+    def discard(self) -> None:
+        """Let it go: closed, and gone where it was not put. Any number of times."""
+
+
 class Storage(Protocol):
     """A place for bytes. The contract suite in tests/contracts/ runs on every implementation."""
 
@@ -84,6 +106,43 @@ class Storage(Protocol):
     def list_kept(self) -> Iterator[KeptFile]:
         """Every kept copy."""
 
+    def refusal(self, root: int) -> str | None:
+        """Why nothing can be put into a root (read-only, a git work tree, missing), or None: it can."""
+
+    def stage(self, root: int, *, size_hint: int = 0) -> Staged:
+        """A new file for a root, on its file system. `size_hint`: the bytes that are expected.
+
+        Raises `Forbidden` where the root takes none, `StorageFull` where less than a reserve would be left.
+        """
+
+    def put(self, staged: Staged, root: int, path: str) -> Stat:
+        """Give a staged file its name, in one step and for good (the folder is synced). Its stat by then.
+
+        Raises `FileExistsError` where there is anything at `path`, which stays as it is.
+        """
+
+    def replace(self, staged: Staged, root: int, path: str) -> Stat:
+        """As `put`, in the place of what is there: a reader sees the one or the other."""
+
+    def delete(self, root: int, path: str) -> bool:
+        """Take a name away, for good; whether there was one."""
+
+    def fixed(self, root: int, path: str) -> str | None:
+        """Why the file at a path cannot be taken away (read-only, a git work tree), or None."""
+
+    def restore(self, sha256: str, root: int, path: str, *, over: bool = False) -> Stat:
+        """Give kept bytes a name in a root again, in one step and for good; its stat.
+
+        The same bytes at `path` stay as they are; others are replaced with `over`, else `Conflict`.
+        Raises `Forbidden` where the root takes no files.
+        """
+
+    def digest(self, root: int, path: str) -> str | None:
+        """The sha256 of what lies at a path, read now; None where that is no file or it moved meanwhile."""
+
+    def sweep(self) -> int:
+        """Remove what stagings left behind that nobody finishes any more; how many. For a start only."""
+
     def open(self, file: File, *, wait: bool = True) -> Handle:
         """Open a listed file for serving. Raises `Changing` where it is not the admitted one any more.
 
@@ -100,4 +159,10 @@ class Inspector(Protocol):
 
         `check` is 'whole', 'strict' (the facts have `framing` too) or 'none'. The look is UNREAD where the
         file changed while it was read.
+        """
+
+    def examine(self, descriptor: int, entry: Entry, check: str) -> Look:
+        """As `inspect`, of an open file that is complete: nothing of it is still to come.
+
+        The descriptor stays open, and its position where it is.
         """

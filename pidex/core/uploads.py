@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from packaging.metadata import InvalidMetadata, Metadata
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename
@@ -156,8 +157,25 @@ def _digests(fields: Mapping[str, tuple[str, ...]], policy: UploadPolicy) -> dic
     return digests
 
 
-def check_filename(filename: str | None, form: Form, policy: UploadPolicy) -> Distribution:
-    """What the name of the uploaded file says (rows 6, 11, 21, 22). Raises `BadRequest`."""
+def policy_of(text: str | None) -> UploadPolicy:
+    """The policy that an index's JSON says; what it does not say, or not rightly, is as by default."""
+    try:
+        told = json.loads(text) if text else {}
+    except ValueError:
+        told = {}
+    defaults = UploadPolicy()
+    fields = told.items() if isinstance(told, dict) else ()
+    known: dict[str, Any] = {
+        name: value for name, value in fields if type(value) is type(getattr(defaults, name, None))
+    }
+    return replace(defaults, **known)
+
+
+def check_filename(filename: str | None, form: Form | None, policy: UploadPolicy) -> Distribution:
+    """What the name of the uploaded file says (rows 6, 11, 21, 22). Raises `BadRequest`.
+
+    Without a form (git, FTP) the name alone says it.
+    """
     if not filename:
         raise BadRequest("Upload payload does not have a file.")
     if _CONTROL.search(filename):
@@ -170,7 +188,7 @@ def check_filename(filename: str | None, form: Form, policy: UploadPolicy) -> Di
         raise BadRequest(f"Filename is too long: {filename[:80]!r}...")
     distribution = _fitting(filename, form)
     kinds = {distribution.packagetype.value, "bdist_dumb" if distribution.packagetype == "sdist" else ""}
-    if form.filetype is not None and form.filetype not in kinds:
+    if form is not None and form.filetype is not None and form.filetype not in kinds:
         extension = "." + filename.rpartition(".")[2]
         raise BadRequest(
             f"Invalid file extension: Extension {extension} is invalid for filetype {form.filetype}."
@@ -179,12 +197,14 @@ def check_filename(filename: str | None, form: Form, policy: UploadPolicy) -> Di
     return distribution
 
 
-def _fitting(filename: str, form: Form) -> Distribution:
+def _fitting(filename: str, form: Form | None) -> Distribution:
     """The distribution that a file name stands for, given that the form says which project is meant."""
     try:
         distribution = parse(filename)
     except BadName as error:
         raise BadRequest(f"Filename {filename!r} is invalid. {error}") from None
+    if form is None:
+        return distribution
     if distribution.project != form.project:
         raise BadRequest(
             f"Filename {filename!r} is of the project {distribution.project!r}, "
@@ -238,7 +258,7 @@ def check_size(size: int, policy: UploadPolicy, project: str | None) -> None:
         raise TooLarge(f"File too large. Limit{of} is {limit:g} MiB.")
 
 
-def check_metadata(data: bytes, form: Form, policy: UploadPolicy) -> tuple[str, ...]:
+def check_metadata(data: bytes, policy: UploadPolicy) -> tuple[str, ...]:
     """Check the archive's own metadata (row 5, protocol.md 8) by `packaging.metadata`; the archive decides.
 
     Returns warnings as sentences. Raises `BadRequest` with the first finding that the policy makes an error.

@@ -184,7 +184,7 @@ HEAD = "Metadata-Version: {}\nName: demo\nVersion: 1.0\n"
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6"])
 def test_every_metadata_version_passes(version: str) -> None:
     data = HEAD.format(version).encode()
-    assert check_metadata(data, form(), LENIENT) == ()
+    assert check_metadata(data, LENIENT) == ()
 
 
 @pytest.mark.parametrize(
@@ -202,21 +202,21 @@ def test_every_metadata_version_passes(version: str) -> None:
 )
 def test_bad_metadata_is_named(text: str, sentence: str) -> None:
     with pytest.raises(BadRequest) as refusal:
-        check_metadata(text.encode(), form(), LENIENT)
+        check_metadata(text.encode(), LENIENT)
     assert sentence in str(refusal.value)
-    assert check_metadata(text.encode(), form(), UploadPolicy(metadata="warn"))
+    assert check_metadata(text.encode(), UploadPolicy(metadata="warn"))
 
 
 def test_unknown_fields_warn_and_private_classifiers_pass() -> None:
     data = (HEAD.format("2.4") + "New-Field: x\nClassifier: Private :: Do Not Upload\n").encode()
-    (warning,) = check_metadata(data, form(), LENIENT)
+    (warning,) = check_metadata(data, LENIENT)
     assert "new-field" in warning
     with pytest.raises(PidexError, match="new-field"):
-        check_metadata(data, form(), UploadPolicy(unknown_fields="error"))
+        check_metadata(data, UploadPolicy(unknown_fields="error"))
 
 
 def test_direct_urls_are_a_switch() -> None:
     data = (HEAD.format("2.1") + "Requires-Dist: other @ https://example.com/other.whl\n").encode()
-    assert check_metadata(data, form(), LENIENT) == ()
+    assert check_metadata(data, LENIENT) == ()
     with pytest.raises(BadRequest, match="direct dependency"):
-        check_metadata(data, form(), UploadPolicy(direct_urls=False))
+        check_metadata(data, UploadPolicy(direct_urls=False))

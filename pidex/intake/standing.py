@@ -1,0 +1,158 @@
+"""Whether an index takes a file under a name: what is there, what was, and what people decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pidex.catalogue import (
+    admissions,
+    audit,
+    contents,
+    deliveries,
+    files,
+    grants,
+    indexes,
+    intents,
+    places,
+    projects,
+    rights,
+    statuses,
+    tombstones,
+    users,
+)
+from pidex.catalogue.engine import Connection
+from pidex.core import people
+from pidex.core.errors import BadRequest, Busy, FileDeleted, FileExists, Forbidden
+from pidex.core.folder import Key
+from pidex.core.model import Distribution, File, PackageType, Place, PlaceState, Principal, Status
+from pidex.core.names import canonical_version
+from pidex.core.permissions import Grant, Role
+
+#: What a client is told to wait, in seconds, while files are still being read.
+RETRY_SECONDS = 5
+
+
+class Judgement(NamedTuple):
+    """`identical`: the index lists these bytes under the name. `replaces`: where they go over others."""
+
+    identical: bool = False
+    replaces: Key | None = None
+
+
+def check_status(conn: Connection, here: indexes.Index, project: str) -> None:
+    """Raise `Forbidden` where a project takes no new files (STA-1)."""
+    found = statuses.find(conn, here.id, project)
+    if found is not None and found.status in (Status.ARCHIVED, Status.QUARANTINED):
+        reason = f" Reason: {found.reason}" if found.reason else ""
+        raise Forbidden(f"Project {project!r} is {found.status.value} and does not accept new files.{reason}")
+
+
+def judge(
+    conn: Connection,
+    here: indexes.Index,
+    distribution: Distribution,
+    *,
+    sha256: str,
+    one_sdist: bool,
+    overwrite: bool,
+) -> Judgement:
+    """Rows 8 and 15 to 19 of the checks (protocol.md 7.3). Raises what they answer."""
+    key, filename = distribution.filename.casefold(), distribution.filename
+    check_status(conn, here, distribution.project)
+    listed = files.find_by_key(conn, here.id, key)
+    if listed is not None and listed.sha256 == sha256:
+        return Judgement(identical=True)
+    if tombstones.find(conn, here.id, key) is not None:
+        raise FileDeleted(
+            "This filename was previously used by a file that has since been deleted. "
+            f"Use a different version. ({filename!r})"
+        )
+    if listed is not None:
+        if here.mutability == "volatile" and overwrite:
+            return Judgement(replaces=(listed.root, listed.path))
+        raise _exists(listed.filename, listed.blake2b_256)
+    there = places.find_by_keys(conn, here.id, [key]).get(key, ())
+    if any(place.state is PlaceState.UNREAD for place in there):
+        raise Busy(
+            f"A file {filename} lies in the folder and is being read. Try again in a moment.",
+            retry_after=RETRY_SECONDS,
+        )
+    for place in there:
+        if place.path.casefold() == key:
+            raise _unlisted(place)
+    former = admissions.find(conn, here.id, key)
+    if former is not None and here.mutability == "immutable" and former.sha256 != sha256:
+        facts = contents.find(conn, former.sha256, distribution.packagetype)
+        raise _exists(former.filename, facts.blake2b_256 if facts is not None else None)
+    if one_sdist and distribution.packagetype is PackageType.SDIST:
+        _check_sdists(files.list_project(conn, here.id, distribution.project), distribution)
+    return Judgement()
+
+
+def is_new(conn: Connection, here: indexes.Index, project: str) -> bool:
+    """Whether a project has no file yet."""
+    return projects.find(conn, here.id, project) is None
+
+
+def note(  # all that a row of the audit says
+    conn: Connection,
+    here: indexes.Index,
+    intent: intents.Intent,
+    by: Principal,
+    distribution: Distribution,
+    *,
+    how: str,
+    fresh: bool,
+    now: float,
+) -> None:
+    """Write who sent a file; who sends a project's first becomes its owner."""
+    at = int(now * 1_000_000)
+    audit.record(
+        conn,
+        by,
+        deliveries.ACTION,
+        index=here.name,
+        project=distribution.project,
+        subject=intent.filename,
+        after={"sha256": intent.sha256, "size": intent.size, "how": how, "version": distribution.version},
+        at=at,
+    )
+    if not fresh or by.name is None or not people.is_name(by.name):
+        return
+    users.ensure(conn, by.name, at=at)
+    grant = Grant(f"user:{people.identity(by.name)}", Role.OWNER, here.name, distribution.project)
+    if grants.add(conn, grant, by=by.name, at=at):
+        rights.announce(conn, here.id, at=at, by=by.name)
+        audit.record(
+            conn,
+            by,
+            "grant.add",
+            index=here.name,
+            project=distribution.project,
+            subject=grant.subject,
+            after={"role": grant.role.value},
+            at=at,
+        )
+
+
+def _exists(filename: str, blake2b_256: str | None) -> FileExists:
+    of = f", with blake2_256 hash '{blake2b_256}'" if blake2b_256 else ""
+    return FileExists(
+        f"File already exists ({filename!r}{of}). The bytes of a name do not change: use a new version."
+    )
+
+
+def _unlisted(place: Place) -> FileExists:
+    reason = place.reason or "it is withheld"
+    return FileExists(
+        f"File already exists ({place.filename!r}): it lies in the folder and is not listed, because "
+        f"{reason}. Remove it there, or use a new version."
+    )
+
+
+def _check_sdists(found: Sequence[File], distribution: Distribution) -> None:
+    release = canonical_version(distribution.version)
+    for file in found:
+        if file.packagetype is PackageType.SDIST and canonical_version(file.version) == release:
+            raise BadRequest("Only one sdist may be uploaded per release.")

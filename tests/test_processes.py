@@ -159,6 +159,39 @@ def test_grace_ends(tmp_path: Path) -> None:
     assert got < len(BIG[1]), "the download went on to its end"
 
 
+def test_a_client_that_does_not_read_costs_no_memory(tmp_path: Path) -> None:
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    samples.write(folder, BIG)
+    with Server(folder) as server:
+        listed = server.wait_for("big", BIG[0])
+        path = listed.url.partition(str(server.port))[2]
+        (worker,) = workers_of(server)
+        before = resident(worker)
+        stalled = []
+        for _ in range(4):
+            connection = socket.create_connection(("127.0.0.1", server.port))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+            stalled.append(connection)
+        # Others are answered meanwhile, for long enough that all of it would have been read.
+        for _ in range(200):
+            assert server.get("/simple/big/").status == 200
+        assert resident(worker) - before < len(BIG[1])
+        for connection in stalled:
+            connection.close()
+        until(lambda: server.log().count(path) == 4, seconds=20, why="their downloads go on")
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that a process has to itself."""
+    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    lines = (
+        line.split() for line in rollup.splitlines() if line.startswith(("Private_Dirty", "Private_Clean"))
+    )
+    return sum(int(fields[1]) for fields in lines) * 1024
+
+
 def test_sighup_reads_the_settings_again_and_keeps_the_old_ones_where_they_are_wrong(folder: Path) -> None:
     file = folder.parent / "pidex.toml"
     file.write_text('max_age = 5\nlog = "json"\n')
@@ -301,6 +334,10 @@ def test_https_and_http2(folder: Path, certificates: Path) -> None:
         url = f"https://127.0.0.1:{port}/simple/demo/"
         done = subprocess.run([*curl, "-o", os.devnull, url], capture_output=True, text=True, check=True)
         assert done.stdout == "2"
+        welcome = subprocess.run(
+            [*curl, f"https://127.0.0.1:{port}/"], capture_output=True, text=True, check=True
+        )
+        assert f"https://127.0.0.1:{port}/simple/" in welcome.stdout, "HTTP/2 names its host elsewhere"
 
 
 def tls(port: int, certificates: Path, *protocols: str) -> tuple[str | None, str | None]:

@@ -143,15 +143,15 @@ def _first(
     found: Iterator[releases.First],
     limit: int,
 ) -> list[releases.First]:
-    """The first of them that may be seen; versions that are equal (VER-2) count once."""
+    """The first of them that may be seen; versions that are equal (VER-2) count once, by the oldest."""
     withheld = quarantined(conn, index)
     chosen: dict[tuple[str, str], releases.First] = {}
     for first in found:
         if len(chosen) >= limit:
             break
         if first.project not in withheld and visible.sees(first.project):
-            chosen.setdefault((first.project, names.canonical_version(first.version)), first)
-    return [*chosen.values()]
+            chosen[first.project, names.canonical_version(first.version)] = first
+    return sorted(chosen.values(), key=lambda first: -first.at)
 
 
 def _described(conn: Connection, index: indexes.Index, found: Iterable[releases.First]) -> list[Release]:
@@ -170,6 +170,7 @@ def _hit(conn: Connection, index: indexes.Index, project: str, query: Query) -> 
     listed = files.list_project(conn, index.id, project)
     if known is None or not listed:
         return None
+    listed = sorted(listed, key=lambda file: (names.version_key(file.version), file.filename))
     versions = tuple(dict.fromkeys(names.normalized_version(file.version) for file in listed))
     page = Page(index.name, project, known.name, known.serial, versions, tuple(listed))
     version = chosen_version(page, None)

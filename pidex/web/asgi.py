@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pidex.web.routes import routes
+from pidex.web.routes import routes, takes_body
 from pidex.web.site import Site
 
 
@@ -12,4 +12,5 @@ def application(*args: Any, **kwargs: Any) -> Site:
     """A `Site` (which takes these arguments) that answers everything this server offers."""
     site = Site(*args, **kwargs)
     site.router.routes.extend(routes(site))
+    site.takes_body = takes_body
     return site

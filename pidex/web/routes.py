@@ -8,7 +8,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Route
 
 from pidex.core.errors import Forbidden, MethodNotAllowed, NotFound
-from pidex.web import downloads, listings, operations, releases
+from pidex.web import downloads, feeds, listings, operations, releases, xmlrpc
 from pidex.web.call import Call
 from pidex.web.replies import ALLOW, PREFLIGHT, reply
 from pidex.web.site import Site
@@ -44,6 +44,9 @@ def routes(site: Site) -> Sequence[BaseRoute]:
         "/pypi/{name}/json/": releases.latest,
         "/pypi/{name}/{version}/json": releases.release,
         "/pypi/{name}/{version}/json/": releases.release,
+        "/rss/updates.xml": feeds.updates,
+        "/rss/packages.xml": feeds.packages,
+        "/rss/project/{name}/releases.xml": feeds.project,
         "/{name}/json": releases.brief,
         "/{name}": listings.short,
         "/{name}/": listings.short,
@@ -52,6 +55,11 @@ def routes(site: Site) -> Sequence[BaseRoute]:
         *(Route(path, _Endpoint(site, answer, own=True)) for path, answer in own.items()),
         *(Route(path, _Endpoint(site, answer)) for path, answer in below.items()),
     ]
+
+
+def takes_body(call: Call) -> bool:
+    """Whether what answers a request reads its body: XML-RPC does."""
+    return call.method == "POST" and xmlrpc.is_call(call)
 
 
 class _Endpoint:
@@ -67,6 +75,9 @@ class _Endpoint:
             raise NotFound(f"There is nothing at {call.path}.")
         if call.method in READ:
             await self._answer(self._site, call)
+            return
+        if takes_body(call):
+            await xmlrpc.respond(self._site, call)
             return
         if call.method == "POST" and call.rest in UPLOAD:
             raise Forbidden("Upload is closed here. To add a file, copy it into the folder that is served.")

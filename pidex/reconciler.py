@@ -5,30 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Protocol
 
 from pidex.catalogue import indexes, places, problems, scans
 from pidex.catalogue.engine import Catalogue
+from pidex.catalogue.expendable import Expendable
 from pidex.core.agenda import Agenda, Order
 from pidex.core.errors import PidexError
-from pidex.core.folder import (
-    PAUSE_PER_LOOK,
-    UNREAD,
-    Difference,
-    Key,
-    Mark,
-    difference,
-    filename_key,
-    mark,
-    pause,
-    scope,
-    settle_pause,
-    within,
-)
+from pidex.core.folder import PAUSE_PER_LOOK, Difference, Key, filename_key, pause, settle_pause, within
 from pidex.core.interfaces import Clock, Inspector, Storage
+from pidex.core.marks import Marks, Troubles
 from pidex.core.model import OPERATOR, Entry, Facts, FolderReport, Look, PlaceState, Problem
 from pidex.intake import BATCH_FILES, LOGGED_FILES, Adoption, Inspection, Intake
 from pidex.resolver import Resolver
@@ -47,6 +35,9 @@ BURST_NUDGES, BURST_SECONDS = 200, 1.0
 PAUSES_PER_SCAN = 2.0
 #: How often it is asked which pages wait, in seconds: while there are unread files, and else.
 WANTED_SECONDS, IDLE_WANTED_SECONDS = 0.1, 1.0
+#: A file is gone once it was missing for so long, in seconds: git unlinks and creates, and a busy machine
+#: stretches the moment between. `scan` does not wait.
+ABSENT_SECONDS = 0.5
 #: Seconds until a file is tried again that nobody could look into.
 NOBODY_SECONDS = 1.0
 #: After an error, seconds until everything is read again: doubling, up to the second.
@@ -67,13 +58,6 @@ _KEPT_ROOT = -1
 Progress = Callable[[int, int], None]
 
 
-class Wanted(Protocol):
-    """Where the faces leave word of pages that wait (catalogue.expendable)."""
-
-    def take_wanted(self) -> Iterable[tuple[str, str | None]]:
-        """Take (index, project) pairs; no project: list everything now."""
-
-
 class Reconciler:
     """The loop of one index: `run` in a thread of its own, `nudge` from any thread.
 
@@ -88,7 +72,7 @@ class Reconciler:
     def __init__(  # noqa: PLR0917  the seams, in the order of the layers
         self,
         catalogue: Catalogue,
-        expendable: Wanted | None,
+        expendable: Expendable | None,
         storage: Storage,
         inspector: Inspector,
         intake: Intake,
@@ -115,10 +99,10 @@ class Reconciler:
         self._wake = threading.Event()
         self._nudges: set[Key] = set()
         self._scan_asked = False
-        self._number = 0
-        self._prepared = False
+        self._number, self._prepared = 0, False
         self._next_prune = 0.0
-        self._said: frozenset[Problem] = frozenset()
+        self._patience = 0.0
+        self._troubles = Troubles()
         self._reset()
 
     # --- from outside --------------------------------------------------------------------------------------
@@ -145,6 +129,7 @@ class Reconciler:
     def run(self, stop: threading.Event) -> None:
         """Keep the catalogue equal to the folders until `stop` is set. Outlives every error, and logs it."""
         rest = FIRST_REST_SECONDS
+        self._patience = ABSENT_SECONDS
         with self._looking():
             while not stop.is_set():
                 try:
@@ -154,10 +139,9 @@ class Reconciler:
                     rest = FIRST_REST_SECONDS
                     self._sleep(stop)
                 except Exception as error:
-                    if isinstance(error, (PidexError, OSError)):
-                        self._log.error("the folders cannot be followed: %s; again in %.0f s", error, rest)
-                    else:
-                        self._log.exception("the folders cannot be followed; again in %.0f s", rest)
+                    ours = not isinstance(error, (PidexError, OSError))  # a fault in the program
+                    text = "the folders cannot be followed: %s; again in %.0f s"
+                    self._log.error(text, error, rest, exc_info=ours)
                     self._reset()
                     stop.wait(rest)
                     rest = min(rest * 2, LONGEST_REST_SECONDS)
@@ -190,21 +174,23 @@ class Reconciler:
     def _reset(self) -> None:
         """Forget everything: the catalogue knows it."""
         self._begun = False
-        self._known: dict[Key, Mark] = {}
-        self._unread: set[Key] = set()
+        self._marks = Marks()
         self._agenda = Agenda()
         self._looked: list[Look] = []
         self._kept: dict[str, str] = {}
         self._kept_facts: list[tuple[str, Facts]] = []
         self._looked_at = 0.0
         self._took: dict[Key, tuple[float, float]] = {}  # when the last look ended, and what it took
+        self._absent: dict[Key, float] = {}  # paths that are missing, and when they count as gone
+        self._moving: set[Key] = set()  # changed under their last look
         self._leaving: dict[str, set[Key]] = {}
-        self._problems: dict[Key, Problem] = {}
-        self._noted = False  # whether the catalogue's problems are these: not before the first listing
+        self._troubles.doubt()
         self._first = False
         self._resting = True
         self._seen = self._read = self._to_read = 0
-        self._started = self._told = self._scanned = self._scan_took = self._next_wanted = 0.0
+        self._started = self._told = self._next_wanted = 0.0
+        self._scanned = self._scan_took = self._finished = 0.0  # the last full listing
+        self._complained = -PROGRESS_SECONDS
         self._quiet: float | None = None
 
     @contextmanager
@@ -226,31 +212,20 @@ class Reconciler:
             scan = scans.find(conn, self._number)
             known = places.list(conn, self._number)
         self._first = scan.finished is None
-        restless = set()
+        self._marks = Marks(known, rebuild=rebuild)
         now, today = time.monotonic(), self._clock()
         for place in known:
-            key = (place.root, place.path)
-            if rebuild or place.state is PlaceState.UNREAD:
-                self._known[key] = UNREAD
-            else:
-                self._known[key] = mark(place.stat)
             if place.state is PlaceState.PENDING:
                 wait = max(0.0, (place.next_look or 0.0) - today) if patient else 0.0
                 order = Order.AGAIN if patient else Order.FRESH
                 self._agenda.put(Entry(place.root, place.path, place.stat), due=now + wait, order=order)
-            if place.state is PlaceState.UNREAD:
-                self._unread.add(key)
-            if place.state is not PlaceState.WHOLE:
-                restless.add(key)
         del known
         self._begun, self._resting = True, False
-        self._list_all(restless)
+        self._list_all(first=True)
         with self._catalogue.write() as conn:
             scans.put(conn, self._number, scans.Scan(True, scan.finished, self._seen))
-        self._log.info(
-            "listed %s files in %.1f s, %s to read",
-            f"{self._seen:,}", time.monotonic() - self._started, f"{self._to_read:,}",
-        )  # fmt: skip
+        took = time.monotonic() - self._started
+        self._log.info("listed %s files in %.1f s, %s to read", f"{self._seen:,}", took, f"{self._to_read:,}")
 
     def _turn(self) -> None:
         """Do what there is to do now, without waiting for anything."""
@@ -258,6 +233,7 @@ class Reconciler:
         self._follow(now)
         self._collect(now)
         self._adopt(now)
+        self._forget(now)
         self._leave()
         self._take_wanted(now)
         self._submit(now)
@@ -269,9 +245,8 @@ class Reconciler:
             self._turn()
             if progress is not None:
                 progress(self._read, self._to_read)
-            with self._lock:
-                asked = self._scan_asked or bool(self._nudges)
-            if self._resting and not asked and not self._looked and self._quiet is None:
+            asked = self._scan_asked or self._nudges or self._quiet is not None
+            if self._resting and not asked and not self._looked:
                 return
             self._sleep(None)
 
@@ -286,8 +261,9 @@ class Reconciler:
             until = min(until, due)
         if self._looked:
             until = min(until, self._looked_at + BATCH_SECONDS)
-        if self._unread:
+        if self._marks.unread:
             until = min(until, self._next_wanted)
+        until = min(until, *self._absent.values(), until)
         self._wake.wait(max(0.0, until - now))
         self._wake.clear()
 
@@ -313,104 +289,95 @@ class Reconciler:
 
     # --- listing -------------------------------------------------------------------------------------------
 
-    def _list_all(self, restless: set[Key] | None = None) -> None:
-        """List every root. `restless` with the first listing: known paths that are not known to be whole."""
+    def _list_all(self, *, first: bool = False) -> None:
+        """List every root. `first`: nothing was listed since the start."""
         self._scanned = time.monotonic()
         listing = chain.from_iterable(self._storage.list(root) for root in range(len(self._storage.roots)))
-        found = difference(listing, self._known)
+        found = self._marks.compare(listing)
         self._seen = found.seen
-        self._apply(found, restless)
-        self._note_problems({(problem.root, problem.path): problem for problem in found.problems})
+        self._apply(found, Order.FIRST if first else Order.FRESH)
+        self._note_problems(found.problems)
         self._scan_took = time.monotonic() - self._scanned
 
     def _list_some(self, nudges: set[Key]) -> None:
         """List some files and folders, and compare them with what was known at and below them."""
         paths = {key for key in nudges if not within(key, nudges)}
         listing = list(chain.from_iterable(self._storage.list(*key) for key in sorted(paths)))
-        there = {(item.root, item.path) for item in listing}
-        found = difference(listing, self._known, scope(self._known, paths, there))
-        self._apply(found, None)
-        kept = {
-            key: problem
-            for key, problem in self._problems.items()
-            if key not in paths and not within(key, paths)
-        }
-        self._note_problems(kept | {(problem.root, problem.path): problem for problem in found.problems})
+        found = self._marks.compare_at(paths, listing)
+        self._apply(found, Order.FRESH)
+        self._note_problems([*self._troubles.elsewhere(paths), *found.problems])
 
-    def _apply(self, found: Difference, restless: set[Key] | None) -> None:
+    def _apply(self, found: Difference, order: Order) -> None:
         """Put what is new or changed on the agenda, and forget what is gone."""
-        now, today = time.monotonic(), self._clock()
-        first = restless is not None
         for entry in found.look:
-            self._plan(entry, now, today, Order.FIRST if first else Order.FRESH)
-        if restless is not None:
-            fresh = [
-                entry
-                for entry in found.look
-                if (entry.root, entry.path) not in self._known or (entry.root, entry.path) in restless
-            ]
-            for start in range(0, len(fresh), ANNOUNCED_FILES):
-                self._intake.announce(self._index, fresh[start : start + ANNOUNCED_FILES])
-            for entry in fresh:
-                self._known[entry.root, entry.path] = UNREAD
-                self._unread.add((entry.root, entry.path))
-        self._forget(found.forget, now, today)
-
-    def _plan(self, entry: Entry, now: float, today: float, order: Order) -> None:
-        due = now + settle_pause(entry.stat, today)
-        ended, took = self._took.get((entry.root, entry.path), (0.0, 0.0))
-        self._agenda.put(entry, due=max(due, ended + PAUSE_PER_LOOK * took), order=order)
+            self._plan(entry, order)
         if order is Order.FIRST:
-            self._to_read += 1
+            self._to_read = len(found.look)
+            unread = self._marks.announce(found.look)
+            for start in range(0, len(unread), ANNOUNCED_FILES):
+                self._intake.announce(self._index, unread[start : start + ANNOUNCED_FILES])
+        now = time.monotonic()
+        for key in found.forget:
+            self._absent.setdefault(key, now + self._patience)
+        self._forget(now)
 
-    def _forget(self, keys: Sequence[Key], now: float, today: float) -> None:
-        """Forget what is gone, each path asked for once more: git unlinks and creates in one breath.
+    def _plan(self, entry: Entry, order: Order) -> None:
+        self._absent.pop((entry.root, entry.path), None)
+        ended, took = self._took.get((entry.root, entry.path), (0.0, 0.0))
+        due = time.monotonic() + settle_pause(entry.stat, self._clock())
+        self._agenda.put(entry, due=max(due, ended + PAUSE_PER_LOOK * took), order=order)
 
-        A path whose file name is about to be looked into elsewhere is forgotten together with that look: the
-        file was moved, and is listed all the while.
+    def _gone(self, keys: Iterable[Key]) -> list[Key]:
+        """Which paths are gone, each asked for once more; what lies there after all is looked into.
+
+        git unlinks a file and creates it in one breath, and a folder that was moved may be back.
         """
         gone = []
         for key in keys:
             again = [item for item in self._storage.list(*key) if isinstance(item, Entry)]
-            if again:
-                self._plan(again[0], now, today, Order.FRESH)
-                continue
+            for entry in again:
+                self._plan(entry, Order.FRESH)
+            if not again:
+                gone.append(key)
+        return gone
+
+    def _forget(self, now: float) -> None:
+        """Forget what has been missing for long enough, or with the look at a file of that name elsewhere.
+
+        The file was moved then, and is listed all the while.
+        """
+        due = [key for key, at in self._absent.items() if at <= now]
+        for key in due:
+            del self._absent[key]
+        at_once = []
+        for key in self._gone(due):
             self._agenda.drop(key)
             name = filename_key(key[1])
             if self._agenda.holds(name):
                 self._leaving.setdefault(name, set()).add(key)
             else:
-                gone.append(key)
-        self._unlist(gone)
+                at_once.append(key)
+        self._unlist(at_once)
 
     def _unlist(self, gone: Sequence[Key]) -> None:
         for start in range(0, len(gone), BATCH_FILES):
             batch = gone[start : start + BATCH_FILES]
-            self._acted(self._intake.forget(self._index, batch), batch, {})
+            self._acted(self._intake.forget(self._index, batch), batch)
 
     def _leave(self) -> None:
         """Forget paths that waited for a look elsewhere which did not come to anything."""
         if self._leaving:
-            names_left = [name for name in self._leaving if not self._agenda.holds(name)]
             waiting = {filename_key(look.entry.path) for look in self._looked}
-            gone = [key for name in names_left if name not in waiting for key in self._leaving.pop(name)]
-            self._unlist([key for key in gone if key in self._known])
+            left = [name for name in self._leaving if not self._agenda.holds(name) and name not in waiting]
+            self._unlist(self._gone(key for name in left for key in self._leaving.pop(name)))
 
-    def _note_problems(self, found: dict[Key, Problem]) -> None:
+    def _note_problems(self, found: Iterable[Problem]) -> None:
         """Write problems where they changed, and log those that are new, once."""
-        if found == self._problems and self._noted:
-            return
-        bounded = dict(sorted(found.items())[:MOST_PROBLEMS])
-        with self._catalogue.write() as conn:
-            problems.replace(conn, self._number, bounded.values())
-        said = frozenset(found.values())
-        fresh = sorted(said - self._said, key=lambda problem: (problem.root, problem.path))
-        serious = [problem for problem in fresh if problem.code != "not-a-package"]
-        for problem in serious[:LOGGED_FILES]:
-            self._log.warning("%s is not served: %s", problem.path or "a folder", problem.reason)
-        if len(serious) > LOGGED_FILES:
-            self._log.warning("and %d more: `pidex scan` names them", len(serious) - LOGGED_FILES)
-        self._problems, self._said, self._noted = found, said, True
+        if self._troubles.replace(found):
+            with self._catalogue.write() as conn:
+                problems.replace(conn, self._number, self._troubles.first(MOST_PROBLEMS))
+            for line in self._troubles.news(LOGGED_FILES):
+                self._log.warning(line)
 
     # --- looking -------------------------------------------------------------------------------------------
 
@@ -428,12 +395,20 @@ class Reconciler:
             entry = look.entry
             self._agenda.done(entry)
             if look.code in _NOBODY and look.state is PlaceState.UNREAD:
+                if now >= self._complained + PROGRESS_SECONDS:
+                    self._complained = now
+                    self._log.error("%s is not read, and tried again: %s", entry.path, look.reason)
                 self._agenda.put(entry, due=now + NOBODY_SECONDS, order=Order.FRESH)
             elif entry.root == _KEPT_ROOT:
                 if look.facts is not None and look.facts.sha256 == self._kept.pop(entry.path, None):
                     self._kept_facts.append((entry.path, look.facts))
                     self._looked_at = self._looked_at or now
+            elif look.state is PlaceState.UNREAD and (entry.root, entry.path) not in self._moving:
+                # It changed under the look. As it is now it may be whole: only the second time it is pending.
+                self._moving.add((entry.root, entry.path))
+                self.nudge([(entry.root, entry.path)])
             else:
+                self._moving.discard((entry.root, entry.path))
                 self._took[entry.root, entry.path] = (now, took)
                 if not self._looked:
                     self._looked_at = now
@@ -444,45 +419,37 @@ class Reconciler:
     def _adopt(self, now: float) -> None:
         """Have a batch adopted that is full, or old enough, or all there is."""
         while self._looked or self._kept_facts:
-            busy = self._agenda.running > 0 or (self._agenda.next_due() or now + 1) <= now
+            due = self._agenda.next_due()
+            busy = self._agenda.running > 0 or (due is not None and due <= now)
             if len(self._looked) < BATCH_FILES and busy and now < self._looked_at + BATCH_SECONDS:
                 return
             batch, self._looked = self._looked[:BATCH_FILES], self._looked[BATCH_FILES:]
             kept, self._kept_facts = self._kept_facts, []
             self._looked_at = now
-            gone = [
-                key
-                for name in {filename_key(look.entry.path) for look in batch}
-                for key in self._leaving.pop(name, ())
-            ]
+            names = {filename_key(look.entry.path) for look in batch}
+            moved = {key for name in names for key in self._leaving.pop(name, ())}
+            moved |= {key for key in self._absent if filename_key(key[1]) in names}
+            gone = self._gone(moved)
             adoption = self._intake.adopt(self._index, batch, gone=gone, kept=kept, first=self._first)
-            took = {(look.entry.root, look.entry.path): look for look in batch}
-            self._acted(adoption, gone, took)
+            self._acted(adoption, gone)
 
-    def _acted(self, adoption: Adoption, gone: Iterable[Key], looks: Mapping[Key, Look]) -> None:
+    def _acted(self, adoption: Adoption, gone: Iterable[Key]) -> None:
         """Remember what a batch came to."""
         now = time.monotonic()
         for key in gone:
-            self._known.pop(key, None)
-            self._unread.discard(key)
+            self._marks.forget(key)
             self._took.pop(key, None)
+            self._absent.pop(key, None)
         for place in adoption.places:
-            key = (place.root, place.path)
-            self._known[key] = mark(place.stat)
+            self._read += self._marks.looked(place)
+            took = self._took.pop((place.root, place.path), (0.0, 0.0))
             if place.state is PlaceState.PENDING:
-                took = self._took.get(key, (0.0, 0.0))[1]
+                self._took[place.root, place.path] = took
                 entry = Entry(place.root, place.path, place.stat)
-                self._agenda.put(entry, due=now + pause(place.looks, took), order=Order.AGAIN)
-            else:
-                self._took.pop(key, None)
-        for key in looks:
-            if key in self._unread and key not in adoption.changed:
-                self._unread.discard(key)
-                self._read += 1
+                self._agenda.put(entry, due=now + pause(place.looks, took[1]), order=Order.AGAIN)
+        for key in adoption.changed:
+            self._marks.again(key)
         if adoption.changed:
-            for key in adoption.changed:
-                if key in self._known:
-                    self._known[key] = UNREAD
             self.nudge(adoption.changed)
         for filename, sha256 in adoption.unread:
             stat = self._storage.kept(sha256)
@@ -499,21 +466,20 @@ class Reconciler:
         """Let files go first whose page somebody waits for."""
         if self._expendable is None or now < self._next_wanted:
             return
-        self._next_wanted = now + (WANTED_SECONDS if self._unread else IDLE_WANTED_SECONDS)
+        self._next_wanted = now + (WANTED_SECONDS if self._marks.unread else IDLE_WANTED_SECONDS)
         for index, project in self._expendable.take_wanted():
             if index != self._index:
                 continue
             if not project:
                 self.nudge()
-            elif self._unread:
+            elif self._marks.unread:
                 with self._catalogue.read() as conn:
                     found = places.list_project(conn, self._number, project, unfinished=True)
                 self._agenda.want((place.root, place.path) for place in found)
 
     def _rest(self, now: float) -> None:
         """Tell how far the reading is; note when everything that was found is read."""
-        done = self._agenda.at_rest and not self._looked and not self._kept_facts and not self._leaving
-        if not done:
+        if not self._agenda.at_rest or self._looked or self._kept_facts or self._leaving or self._absent:
             self._resting = False
             if self._to_read > self._read and now >= max(self._told, self._started) + PROGRESS_SECONDS:
                 self._told = now
@@ -523,13 +489,12 @@ class Reconciler:
             return
         self._resting = True
         if self._to_read:
-            seconds = now - self._started
-            self._log.info("read %s files in %.1f s", f"{self._read:,}", seconds)
+            self._log.info("read %s files in %.1f s", f"{self._read:,}", now - self._started)
             self._to_read = self._read = 0
-        finished = int(self._clock() * 1_000_000)
-        with self._catalogue.write() as conn:
-            scans.put(conn, self._number, scans.Scan(True, finished, self._seen))
-        self._first = False
+        if self._finished != self._scanned:
+            self._finished, self._first = self._scanned, False
+            with self._catalogue.write() as conn:
+                scans.put(conn, self._number, scans.Scan(True, int(self._clock() * 1_000_000), self._seen))
         if now >= self._next_prune:
             self._next_prune = now + PRUNE_SECONDS
             self._intake.prune()

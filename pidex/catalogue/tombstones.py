@@ -13,13 +13,15 @@ from pidex.catalogue.tables import tombstones
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A deleted file name and the bytes it had. `at` in microseconds since 1970, UTC."""
+    """A deleted file name, the bytes it had, and where they lay. `at` in microseconds since 1970, UTC."""
 
     filename: str
     sha256: str
     at: int
     by: str
     reason: str | None = None
+    root: int = 0
+    path: str | None = None
 
     @property
     def key(self) -> str:

@@ -1,0 +1,141 @@
+"""Marks on what is there: releases and files that are yanked, and the status of projects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pidex.catalogue import audit, journal, projects, statuses, yanks
+from pidex.core import changes
+from pidex.core.changes import Change
+from pidex.core.errors import BadRequest, Conflict
+from pidex.core.model import Principal, Status
+from pidex.core.permissions import Action
+from pidex.curator.desk import Desk, Target, absent, index_of, name_of, outcome
+
+
+class Marks(Desk):
+    """Yanks and statuses."""
+
+    def yank(
+        self,
+        index: str,
+        project: str,
+        *,
+        version: str | None = None,
+        filename: str | None = None,
+        reason: str = "",
+        by: Principal,
+    ) -> Change:
+        """Yank a release or one file (PEP 592), or change the reason. It stays downloadable (YNK-3)."""
+        reason = changes.sentence(reason, "reason")
+        return self._mark(index, project, reason, version=version, filename=filename, by=by)
+
+    def unyank(
+        self,
+        index: str,
+        project: str,
+        *,
+        version: str | None = None,
+        filename: str | None = None,
+        by: Principal,
+    ) -> Change:
+        """Take back the yank of a release or of a file: of exactly what was yanked.
+
+        Raises `Conflict` where the release (the file) itself is not yanked, but its files (its release) are.
+        """
+        return self._mark(index, project, None, version=version, filename=filename, by=by)
+
+    def _mark(
+        self,
+        index: str,
+        project: str,
+        reason: str | None,
+        *,
+        version: str | None,
+        filename: str | None,
+        by: Principal,
+    ) -> Change:
+        if (version is None) == (filename is None):
+            raise BadRequest("Name a release (NAME==VERSION) or one file of the project.")
+        project = self._allowed(by, Action.YANK, index, project)
+        with self._catalogue.write() as conn:
+            target = self._target(conn, index, project, version, filename)
+            scope: yanks.Scope = "release" if version is not None else "file"
+            what = changes.release(version) if version is not None else str(filename).casefold()
+            marks = {
+                (each.scope, each.target): each for each in yanks.list_project(conn, target.index.id, project)
+            }
+            before = marks.get((scope, what))
+            changed = (before.reason if before else None) != reason
+            if reason is None and before is None:
+                self._not_yanked(target, marks)
+            if changed:
+                now = self._now()
+                if reason is None:
+                    yanks.lift(conn, target.index.id, project, scope, what)
+                else:
+                    yanks.put(
+                        conn, target.index.id, yanks.Yank(project, scope, what, reason, name_of(by), now)
+                    )
+                verb = "unyank" if reason is None else "yank"
+                subject = target.files[0].filename if scope == "file" else None
+                told = f"{verb} file {subject}" if subject else f"{verb} release"
+                self._tell(conn, target, by, [journal.Event(project, told, target.files[0].version, subject)])
+                audit.record(
+                    conn, by, f"{scope}.{verb}", index=index, project=project, at=now,
+                    subject=subject or target.files[0].version,
+                    before=None if before is None else {"yanked": before.reason},
+                    after=None if reason is None else {"yanked": reason},
+                )  # fmt: skip
+            return outcome(target, changed)
+
+    @staticmethod
+    def _not_yanked(target: Target, marks: Mapping[tuple[yanks.Scope, str], yanks.Yank]) -> None:
+        """Raise `Conflict` where what was named is yanked by another name."""
+        if target.filename is not None:
+            if ("release", changes.release(target.files[0].version)) in marks:
+                raise Conflict(
+                    f"{target.filename} is yanked with its release: unyank"
+                    f" {target.project}=={target.files[0].version}."
+                )
+            return
+        own = [file.filename for file in target.files if ("file", file.filename.casefold()) in marks]
+        if own:
+            raise Conflict(
+                f"The release {target.version} is not yanked, but single files of it are:"
+                f" unyank {', '.join(own)}."
+            )
+
+    # --- status ---------------------------------------------------------------------------------------------
+
+    def set_status(self, index: str, project: str, status: str, *, reason: str = "", by: Principal) -> Change:
+        """Set a project's status (PEP 792): active, deprecated, archived or quarantined.
+
+        A quarantined project has a page without files, and its files cannot be had (STA-2).
+        """
+        if status not in set(Status):
+            raise BadRequest(f"There is no status {status!r}: it is one of {', '.join(Status)}.")
+        reason = changes.sentence(reason, "reason")
+        project = self._allowed(by, Action.MANAGE, index, project)
+        wanted = (Status(status), reason or None)
+        with self._catalogue.write() as conn:
+            here = index_of(conn, index)
+            before = statuses.find(conn, here.id, project)
+            if before is None and projects.find(conn, here.id, project) is None:
+                raise absent(index, project)
+            target = Target(here, project, None, None, ())
+            known = (before.status, before.reason) if before is not None else (Status.ACTIVE, None)
+            if known == wanted:
+                return outcome(target, changed=False)
+            now = self._now()
+            if wanted == (Status.ACTIVE, None):
+                statuses.clear(conn, here.id, project)
+            else:
+                statuses.put(conn, here.id, statuses.ProjectStatus(project, *wanted, name_of(by), now))
+            self._tell(conn, target, by, [journal.Event(project, f"set status {status}")])
+            audit.record(
+                conn, by, "project.status", index=index, project=project, at=now,
+                before={"status": known[0], "reason": known[1]},
+                after={"status": wanted[0], "reason": wanted[1]},
+            )  # fmt: skip
+            return outcome(target, changed=True)

@@ -200,7 +200,7 @@ def test_every_error_has_one_status_and_a_code_of_its_own() -> None:
 def service_methods() -> list[tuple[str, inspect.Signature]]:
     found = []
     for name in SERVICES:
-        if not (ROOT / "pidex" / f"{name}.py").exists():
+        if not any((ROOT / "pidex" / each).exists() for each in (f"{name}.py", f"{name}/__init__.py")):
             continue
         module = importlib.import_module(f"pidex.{name}")
         for class_name, cls in inspect.getmembers(module, inspect.isclass):

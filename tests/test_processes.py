@@ -23,6 +23,7 @@ from pidex.core.errors import CannotStart
 from pidex.processes import DataLock, Loops, listen, listen_unix
 from tests import samples
 from tests.walks.server import Server, alive, fetch, free_port, until
+from tests.web.driver import heard
 
 WHEEL = samples.wheel("demo", "1.0")
 BIG = samples.wheel("big", "1.0", files={"big/data": os.urandom(40_000_000)})
@@ -443,13 +444,8 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
     assert first.holder() is None
 
 
-def test_a_loop_that_dies_is_started_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_loop_that_dies_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pidex.processes.REST_SECONDS", (0.01, 0.02))
-    import logging
-
-    monkeypatch.setattr(logging.getLogger("pidex"), "propagate", True)
     runs = []
     again = threading.Event()
 
@@ -460,12 +456,13 @@ def test_a_loop_that_dies_is_started_again(
         again.set()
         stop.wait()
 
-    loops = Loops({"test": loop})
-    loops.start()
-    assert again.wait(10)
-    loops.stop()
+    with heard("pidex.processes") as records:
+        loops = Loops({"test": loop})
+        loops.start()
+        assert again.wait(10)
+        loops.stop()
     assert len(runs) == 4
-    assert len([record for record in caplog.records if record.exc_info]) == 3
+    assert len([record for record in records if record.exc_info]) == 3
 
 
 @pytest.mark.parametrize("host", ["no such host", "192.0.2.77", "a" * 300])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Mapping, MutableMapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -150,6 +152,24 @@ class House:
             assert answer.headers.get("content-length") == str(len(answer.body))
         assert len(answer.names) == len(set(answer.names)), "a header twice"
         return answer
+
+
+@contextlib.contextmanager
+def heard(name: str) -> Iterator[list[logging.LogRecord]]:
+    """What is logged under a name, whatever else is set up for it."""
+    records: list[logging.LogRecord] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    ear = Ear()
+    logger = logging.getLogger(name)
+    logger.addHandler(ear)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(ear)
 
 
 def listed(house: House, project: str, **headers: str) -> list[str]:

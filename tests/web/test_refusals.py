@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from html.parser import HTMLParser
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.web.driver import JSON, House, file_url
+from tests.web.driver import JSON, House, file_url, heard
 
 PROBLEM = "application/problem+json"
 
@@ -113,23 +112,20 @@ def test_a_browser_may_ask_before_it_asks(house: House) -> None:
 
 
 @pytest.mark.parametrize("accept", [None, JSON, "text/html"])
-def test_what_nobody_foresaw_is_500_with_a_number(
-    own: House, accept: str | None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_nobody_foresaw_is_500_with_a_number(own: House, accept: str | None) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
     own.site.resolver.page = fail  # type: ignore[method-assign,assignment]
-    logging.getLogger("pidex").propagate = True
-    with caplog.at_level(logging.ERROR, "pidex"):
+    with heard("pidex.web") as records:
         answer = own.get("/simple/demo/", accept)
     assert answer.status == 500
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
-    assert len(caplog.records) == 1
-    number = caplog.records[0].getMessage().split()[2]
+    assert len(records) == 1
+    number = records[0].getMessage().split()[2]
     assert number in answer.text
-    assert caplog.records[0].exc_info is not None
+    assert records[0].exc_info is not None
 
 
 @given(

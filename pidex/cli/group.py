@@ -19,6 +19,10 @@ COMMANDS = {
     "scan": ("scan", "Look through the folders now, and say what is listed and what is not, and why."),
     "why": ("why", "Say everything known of a project or a file: listed or not, and why."),
     "doctor": ("doctor", "Check the set-up, and say what to do about what is wrong."),
+    "user": ("users", "Users: make, lock out, remove and list them; change passwords."),
+    "group": ("groups", "Groups of users."),
+    "token": ("tokens", "API tokens, with ready lines for twine, uv, pip and netrc."),
+    "grant": ("grants", "Roles: who may read, upload and administer what."),
     "config": ("configuration", "Show, check and describe the settings."),
 }
 DONE, FAILED, USAGE, UNHEALTHY, INTERRUPTED = 0, 1, 2, 3, 130

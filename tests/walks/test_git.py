@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not 
 #: Bytes of the file that pushes replace.
 BIG = 30_000_000
 #: Pushes in S12, polls over its whole run, and right answers for the big file among them, at least.
-PUSHES, POLLS, BIG_POLLS = 8, 1_000, 100
+PUSHES, POLLS, BIG_POLLS = 5, 1_000, 100
 
 
 class Work:
@@ -123,6 +124,24 @@ def test_s12_no_poll_during_pushes_ever_gets_other_bytes(work: Work, folder: Pat
         assert outcomes.total() >= POLLS
         # What is left is what was pushed last.
         assert server.download("big", replaced[0]) == replaced[1]
+
+
+def test_s12_a_file_that_is_away_for_a_moment_stays_listed(folder: Path) -> None:
+    """What git does on a busy machine: a tenth of a second between the unlinking and the creating."""
+    path = write(folder, small(1))
+    with Server(folder) as server:
+        server.wait_for("small", path.name)
+        with Poller(server, "small", [path.name]) as poller:
+            for seed in range(1, 5):
+                path.unlink()
+                time.sleep(0.1)
+                _, data = small(1, seed)
+                path.write_bytes(data)
+                server.wait_for("small", path.name, data=data)
+        assert poller.outcomes["right"]
+        assert not poller.faults
+        path.unlink()
+        until(lambda: not server.names("small"), why="the deleted file is still listed")
 
 
 def test_s13_git_s_own_files_are_never_served(work: Work, folder: Path) -> None:

@@ -11,13 +11,13 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pidex import __version__, logs
-from pidex.accounts import Accounts
 from pidex.accounts import read as read_passwords
 from pidex.config import Settings, data_dir, load, served_folders
 from pidex.core.errors import CannotStart, ConfigError, PidexError
@@ -27,6 +27,8 @@ from pidex.metrics import Metrics
 # What opens the catalogue takes half a second to import. The main process does that after it has started the
 # workers, which do the same meanwhile.
 if TYPE_CHECKING:
+    from pidex.accounts import Accounts
+    from pidex.accounts.administration import Administration
     from pidex.backends.folder import Folder
     from pidex.catalogue.engine import Catalogue
     from pidex.catalogue.expendable import Expendable
@@ -77,6 +79,8 @@ class Pidex:
 
     def accounts(self) -> Accounts:
         """Who asks, and what they may: one for each face, since each has to hear of changes itself."""
+        from pidex.accounts.signing import Accounts  # noqa: PLC0415  # see above
+
         settings = self.settings
         return Accounts(
             self.catalogue,
@@ -87,6 +91,18 @@ class Pidex:
             key=secrets.token_bytes(32),
             expendable=self.expendable,
             log=logging.getLogger("pidex.accounts").warning,
+        )
+
+    def administration(self) -> Administration:
+        """Changes to people and rights."""
+        from pidex.accounts.administration import Administration  # noqa: PLC0415
+
+        return Administration(
+            self.catalogue,
+            self.accounts(),
+            clock=self.clock,
+            random=secrets.token_bytes,
+            expendable=self.expendable,
         )
 
     def reconciler(self) -> Reconciler:
@@ -164,6 +180,42 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
         metrics=Metrics(data / "metrics"),
         clock=time.time,
     )
+
+
+@contextmanager
+def administration(settings: Settings, data: Path, *, create: bool) -> Iterator[Administration]:
+    """Changes to people and rights over a data directory, without a server and without its folders.
+
+    `create` makes or migrates the catalogue: for who holds the `DataLock` only. For the operator: nobody of
+    the password file is known.
+    """
+    from pidex.accounts.administration import Administration  # noqa: PLC0415  # see above
+    from pidex.accounts.signing import Accounts  # noqa: PLC0415
+    from pidex.catalogue import indexes  # noqa: PLC0415
+    from pidex.catalogue.engine import Catalogue  # noqa: PLC0415
+    from pidex.catalogue.expendable import Expendable  # noqa: PLC0415
+
+    catalogue = Catalogue.open(data / "catalogue.db", create=create)
+    expendable = Expendable(data / "cache.db")
+    try:
+        if create:
+            with catalogue.write() as conn:
+                indexes.ensure(conn, DEFAULT_INDEX, time.time())
+        accounts = Accounts(
+            catalogue, catalogue.probe(), None, settings.guard, clock=time.time, key=secrets.token_bytes(32)
+        )
+        yield Administration(
+            catalogue, accounts, clock=time.time, random=secrets.token_bytes, expendable=expendable
+        )
+    finally:
+        expendable.close()
+        catalogue.close()
+
+
+def calls(prefix: str, service: object) -> dict[str, Callable[..., object]]:
+    """A service's public methods by the names under which commands call them: 'accounts.add_user'."""
+    public = [name for name in dir(type(service)) if not name.startswith("_")]
+    return {f"{prefix}.{name}": getattr(service, name) for name in public if callable(getattr(service, name))}
 
 
 def _identify(data: Path) -> None:

@@ -34,6 +34,7 @@ COUNTS = {
     "SER": 2,
     "FIL": 8,
     "CAC": 11,
+    "ARC": 12,
 }
 
 

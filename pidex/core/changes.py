@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pidex.core import names
 from pidex.core.errors import BadRequest
-from pidex.core.permissions import Action
 
 #: Characters of a reason at most.
 MAX_REASON = 1_000
-
-#: What is refused, in words, and the least role that it takes.
-VERBS: Mapping[Action, str] = {
-    Action.LIST: "read",
-    Action.YANK: "yank releases of",
-    Action.DELETE: "delete or restore files of",
-    Action.MANAGE: "change status and owners of",
-    Action.ADMIN: "administer",
-}
-NEEDS: Mapping[Action, str] = {
-    Action.LIST: "reader",
-    Action.YANK: "maintainer",
-    Action.DELETE: "owner",
-    Action.MANAGE: "owner",
-    Action.ADMIN: "admin",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pidex.catalogue import files, indexes, journal, projects, statuses
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import changes, names
 from pidex.core.changes import Change
-from pidex.core.errors import Forbidden, NotFound, Unauthenticated
+from pidex.core.errors import NotFound
 from pidex.core.interfaces import Clock, Storage
 from pidex.core.model import File, Look, Place, Principal
 from pidex.core.permissions import Action
@@ -23,6 +23,9 @@ class Rights(Protocol):
 
     def allows(self, by: Principal, action: Action, index: str | None, project: str | None = None) -> bool:
         """Whether `by` may do `action` to `project` in `index`."""
+
+    def require(self, by: Principal, action: Action, index: str, project: str | None = None) -> None:
+        """Raise what the caller is to be told who may not: never by whether the project exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +51,14 @@ class Desk:
         self._accounts = accounts
         self._clock = clock
 
-    def _allowed(self, by: Principal, action: Action, index: str, project: str | None) -> str:
-        """The normalised name of a project on which the caller may do an action."""
-        raw = project
-        if project is not None:
-            project = names.normalize(project) if names.is_name(project) else None
-        if raw is not None and project is None:
-            self._see(by, index, "")
-            raise NotFound(f"Index {index} has no project of that name: it cannot be one.")
-        if not self._accounts.allows(by, action, index, project):
-            self._see(by, index, project or "")
-            raise refused(by, changes.VERBS[action], changes.NEEDS[action], project=project, index=index)
-        return project or ""
-
-    def _see(self, by: Principal, index: str, project: str) -> None:
-        """Raise for who may not even know of it: as if it were not there."""
-        if by.name is None:
-            raise Unauthenticated("Sign in to change what is there: by token, or user name and password.")
-        if not self._accounts.allows(by, Action.LIST, index):
-            raise NotFound("There is no such index.")
-        if project and not self._accounts.allows(by, Action.LIST, index, project):
-            raise absent(index, project)
+    def _allowed(self, by: Principal, action: Action, index: str, project: str) -> str:
+        """The normalised name of a project on which the caller may do an action; else raises why not."""
+        if not names.is_name(project):
+            self._accounts.require(by, action, index)
+            raise NotFound(f"{project[:100]!r} cannot be the name of a project.")
+        project = names.normalize(project)
+        self._accounts.require(by, action, index, project)
+        return project
 
     def _target(
         self, conn: Connection, index: str, project: str, version: str | None, filename: str | None
@@ -77,7 +67,7 @@ class Desk:
         here = index_of(conn, index)
         found = files.list_project(conn, here.id, project)
         if not found:
-            raise absent(index, project)
+            raise absent(project)
         if version is not None:
             found = [file for file in found if changes.release(file.version) == changes.release(version)]
             if not found:
@@ -113,33 +103,19 @@ class Desk:
 def index_of(conn: Connection, name: str) -> indexes.Index:
     found = indexes.find(conn, name)
     if found is None:
-        raise NotFound("There is no such index.")
+        raise NotFound(f"There is no index {name}.")
     return found
 
 
 def known(conn: Connection, index: indexes.Index, project: str) -> None:
     """Raise `NotFound` for a project that has neither files nor a status nor anybody's rights."""
     if projects.find(conn, index.id, project) is None and statuses.find(conn, index.id, project) is None:
-        raise absent(index.name, project)
+        raise absent(project)
 
 
-def absent(index: str, project: str) -> NotFound:
-    """The same for what is not there and for what may not be known of."""
-    return NotFound(f"Index {index} has no project {project}.")
-
-
-def refused(
-    by: Principal, what: str, role: str, *, project: str | None = None, index: str | None = None
-) -> Forbidden | Unauthenticated:
-    if by.name is None:
-        return Unauthenticated("Sign in to change what is there: by token, or user name and password.")
-    where = f" {project}" if project else ""
-    where += f" in index {index}" if index else ""
-    token = " with this token" if by.token is not None else ""
-    return Forbidden(
-        f"{by.name} may not {what}{where}{token}: that takes the role {role} or a higher one."
-        " An owner of the project or an administrator of the server can grant it."
-    )
+def absent(project: str) -> NotFound:
+    """In the words of `accounts.require`: what is not there answers as what may not be known of."""
+    return NotFound(f"There is no project {project}.")
 
 
 def outcome(target: Target, changed: bool) -> Change:

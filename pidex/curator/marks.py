@@ -122,7 +122,7 @@ class Marks(Desk):
             here = index_of(conn, index)
             before = statuses.find(conn, here.id, project)
             if before is None and projects.find(conn, here.id, project) is None:
-                raise absent(index, project)
+                raise absent(project)
             target = Target(here, project, None, None, ())
             known = (before.status, before.reason) if before is not None else (Status.ACTIVE, None)
             if known == wanted:

@@ -9,11 +9,11 @@ from pidex.catalogue import admissions, audit, files, places, projects, tombston
 from pidex.catalogue.engine import Connection
 from pidex.core import changes
 from pidex.core.changes import Pruning, Removal, Removed
-from pidex.core.errors import BadRequest, Forbidden
+from pidex.core.errors import BadRequest, Forbidden, Unauthenticated
 from pidex.core.folder import expired, same, same_but_ctime
 from pidex.core.model import File, Place, PlaceState, Principal, Shelf
 from pidex.core.permissions import Action
-from pidex.curator.desk import Desk, Target, index_of, name_of, refused
+from pidex.curator.desk import Desk, Target, index_of, name_of
 from pidex.intake import KEPT_BYTES, KEPT_SECONDS
 
 
@@ -152,7 +152,9 @@ class Removals(Desk):
         They are then gone for good. For who holds the data directory. `dry_run`: only say which.
         """
         if not self._accounts.allows(by, Action.ADMIN, None):
-            raise refused(by, "drop kept files", "admin of the server")
+            if by.name is None:
+                raise Unauthenticated("Sign in to administer this server.")
+            raise Forbidden(f"{by.name} may not drop kept files: that takes the role admin on every index.")
         with self._catalogue.read() as conn:
             listed = files.sha256s(conn)
         sizes = {kept.sha256: kept.stat.size for kept in self._storage.list_kept()}
@@ -190,7 +192,7 @@ class Removals(Desk):
         if project is not None:
             chosen = [self._allowed(by, Action.DELETE, index, project)]
         else:
-            self._allowed(by, Action.ADMIN, index, None)
+            self._accounts.require(by, Action.ADMIN, index)
             with self._catalogue.read() as conn:
                 chosen = [
                     line.project for line in projects.list(conn, index_of(conn, index).id, withheld=True)

@@ -73,6 +73,19 @@ def _url(text: str) -> str:
     return text
 
 
+def _login_header(text: str) -> str:
+    if text.lower() in (
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "host",
+        "x-forwarded-for",
+        "forwarded",
+    ):
+        raise ValueError
+    return text.lower()
+
+
 def _proxy(text: str) -> str:
     import ipaddress  # noqa: PLC0415  # 5 ms, and most servers trust nobody
 
@@ -176,6 +189,11 @@ class Settings:
     guard: frozenset[str] = _setting(
         frozenset({"update"}), "words", "What needs signing in: `list` (pages), `download` (files), `update`"
         " (changes), separated by commas.", choices=GUARDS)
+    login_header: str | None = _setting(
+        None, "text", "The header in which a trusted proxy says who signed in to it, as X-Forwarded-User."
+        " The proxy has to remove it from what clients send. Needs trusted_proxies.",
+        pattern=r"[A-Za-z][A-Za-z0-9-]{0,63}", check=_login_header,
+        allowed="the name of a header of its own, such as X-Forwarded-User")
     hash_fragment: str = _setting(
         "sha256", "choice", "The hash in the links of HTML pages; without one, clients check nothing.",
         choices=("sha256", "none"))
@@ -396,13 +414,10 @@ def _agree(result: Sequence[Effective]) -> None:
     for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
         if by[one].value and not by[other].value:
             raise ConfigError(f"{one} ({by[one].origin}) needs {other} beside it: https takes both.")
-    guard = by["guard"]
-    assert isinstance(guard.value, frozenset)
-    if guard.value - {"update"} and not by["passwords"].value:
-        asked = " and ".join(sorted(guard.value))
+    if by["login_header"].value and not by["trusted_proxies"].value:
         raise ConfigError(
-            f"guard ({guard.origin}) asks for signing in to {asked}, and nobody could: set"
-            " passwords to an htpasswd file."
+            f"login_header ({by['login_header'].origin}) is believed of trusted proxies alone, and there is"
+            " none: name them in trusted_proxies."
         )
 
 

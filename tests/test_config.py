@@ -78,8 +78,8 @@ def test_every_setting_has_three_forms(tmp_path: Path) -> None:
         if field.name in ("tls_cert", "tls_key"):
             rest = {"tls_cert": "x", "tls_key": "x"}
             del rest[field.name]
-        if field.name == "guard":
-            rest = {"passwords": "pw"}
+        if field.name == "login_header":
+            rest = {"trusted_proxies": "unix"}
         file = write(tmp_path / "pidex.toml", f"{field.name} = {toml(native)}\n")
         base = {"config": str(file), **rest}
         from_file = getattr(load(base, {}), field.name)
@@ -124,7 +124,6 @@ def toml(value: object) -> str:
             {},
             "--guard must be some of list, download and update, separated by commas",
         ),
-        ({"guard": "list"}, {}, "guard (--guard) asks for signing in to list, and nobody could"),
         ({"trusted_proxies": "10.0.0.0/99"}, {}, "--trusted-proxies must be addresses, networks or 'unix'"),
         ({"tls_cert": "x"}, {}, "tls_cert (--tls-cert) needs tls_key beside it"),
         ({}, {"PIDEX_TLS_KEY": "x"}, "tls_key (PIDEX_TLS_KEY) needs tls_cert beside it"),
@@ -284,6 +283,15 @@ def fault_of(settings: Settings) -> str:
     return str(caught.value)
 
 
+def test_a_login_header_needs_a_trusted_proxy() -> None:
+    with pytest.raises(ConfigError, match=r"login_header \(--login-header\) is believed of trusted proxies"):
+        load({"login_header": "X-User"}, {})
+    assert load({"login_header": "X-User", "trusted_proxies": "unix"}, {}).login_header == "x-user"
+    for wrong in ("Authorization", "cookie", "a b", "X_User:"):
+        with pytest.raises(ConfigError, match="the name of a header of its own"):
+            load({"login_header": wrong, "trusted_proxies": "unix"}, {})
+
+
 # --- the documentation --------------------------------------------------------------------------------------
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -302,6 +310,7 @@ EXAMPLES: dict[str, object] = {
     "fallback_url": "https://index.example.org/simple/",
     "welcome": "/etc/pidex/welcome.html",
     "passwords": "/etc/pidex/htpasswd",
+    "login_header": "x-forwarded-user",
 }
 
 

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -308,7 +310,9 @@ class Workers(MPServer):
             raise
 
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:  # type: ignore[override]
-        return super()._spawn_worker(idx, target, partial(callback_loader, idx + 1, os.getpid()))
+        spawned = super()._spawn_worker(idx, target, partial(callback_loader, idx + 1, os.getpid()))
+        spawned.join = partial(_join, spawned.inner)  # type: ignore[method-assign]
+        return spawned
 
     def _respawn_workers(self, workers: Any, spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
         if not delay:  # they ended by themselves
@@ -336,6 +340,13 @@ class Workers(MPServer):
         self.reload_signal = False
         self.main_loop_interrupt.clear()
         return None
+
+
+def _join(process: BaseProcess, timeout: float | None = None) -> None:
+    """Wait for a process; one that has begun to end is waited for to its end, and not taken for stubborn."""
+    process.join(timeout)
+    if timeout is not None and connection.wait([process.sentinel], 0):
+        process.join()
 
 
 def _said(error: Exception) -> str:

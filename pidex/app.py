@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pidex import __version__, logs
+from pidex.accounts import OPEN
 from pidex.accounts import read as read_passwords
 from pidex.config import Settings, data_dir, load, served_folders
 from pidex.core.errors import CannotStart, ConfigError, PidexError
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from pidex.accounts import Accounts
     from pidex.accounts.administration import Administration
     from pidex.backends.folder import Folder
+    from pidex.backends.sandbox import Sandbox
     from pidex.catalogue.engine import Catalogue
     from pidex.catalogue.expendable import Expendable
+    from pidex.intake import Intake
     from pidex.reconciler import Reconciler
     from pidex.resolver import Resolver
     from pidex.web.options import Options
@@ -93,6 +96,22 @@ class Pidex:
             log=logging.getLogger("pidex.accounts").warning,
         )
 
+    def intake(self, sandbox: Sandbox | None = None) -> Intake:
+        """The door for files; what is sent is looked into by `sandbox`, or by children of its own."""
+        from pidex.intake import Intake  # noqa: PLC0415  # commands that only read do without it
+
+        return Intake(self.catalogue, self.storage, self.clock, sandbox or self.sandbox())
+
+    def sandbox(self) -> Sandbox:
+        """Children that look into archives: none until there is one to look into."""
+        from pidex.backends.sandbox import Sandbox  # noqa: PLC0415
+        from pidex.core.limits import Limits  # noqa: PLC0415
+
+        limits = replace(Limits(), seconds=self.settings.inspect_timeout)
+        sandbox = Sandbox(children=self.settings.sandbox_children, limits=limits)
+        self._closers.append(sandbox.close)
+        return sandbox
+
     def administration(self) -> Administration:
         """Changes to people and rights."""
         from pidex.accounts.administration import Administration  # noqa: PLC0415
@@ -107,21 +126,15 @@ class Pidex:
 
     def reconciler(self) -> Reconciler:
         """The loop over the folders, with the children that look into archives. For who holds the lock."""
-        from pidex.backends.sandbox import Sandbox  # noqa: PLC0415  # workers need none of these
-        from pidex.core.limits import Limits  # noqa: PLC0415
-        from pidex.intake import Intake  # noqa: PLC0415
-        from pidex.reconciler import Reconciler  # noqa: PLC0415
+        from pidex.reconciler import Reconciler  # noqa: PLC0415  # workers need none
 
-        settings = self.settings
-        limits = replace(Limits(), seconds=settings.inspect_timeout)
-        sandbox = Sandbox(children=settings.sandbox_children, limits=limits)
-        self._closers.append(sandbox.close)
+        settings, sandbox = self.settings, self.sandbox()
         return Reconciler(
             self.catalogue,
             self.expendable,
             self.storage,
             sandbox,
-            Intake(self.catalogue, self.storage, self.clock),
+            self.intake(sandbox),
             self.clock,
             index=DEFAULT_INDEX,
             scan_interval=settings.scan_interval,
@@ -288,6 +301,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         signature=pidex.signature,
         ledger=ledger,
         metrics=pidex.metrics,
+        intake=pidex.intake(),
     )
 
 
@@ -404,6 +418,8 @@ class _Main:
         self._stop_loops = _start_loops(pidex)
         self._ready.write_text(str(os.getpid()), encoding="ascii")
         log.info("%s", _start_line(self._settings, self._pidex.data, getattr(self, "_port", 0)))
+        if not self._settings.guard:
+            log.warning("%s", OPEN)
 
     def _stopped(self) -> None:
         stop, self._stop_loops = self._stop_loops, lambda: None
@@ -442,11 +458,18 @@ class _Main:
 
 
 def _restart(pidex: Pidex) -> None:
-    """Note that nobody knows what was put into the folders meanwhile: no 404 before the first listing."""
+    """Note that nobody knows what was put into the folders meanwhile: no 404 before the first listing.
+
+    Uploads that were cut off are finished or undone: no worker takes any yet.
+    """
     from pidex.catalogue import indexes, scans  # noqa: PLC0415  # see above
 
     with pidex.catalogue.write() as conn:
         scans.restart(conn, indexes.ensure(conn, DEFAULT_INDEX, pidex.clock()))
+    pidex.storage.sweep()
+    finished, undone = pidex.intake().recover(DEFAULT_INDEX)
+    if finished or undone:
+        log.warning("Uploads that the last stop cut off: %d finished, %d undone.", finished, undone)
 
 
 def _start_loops(pidex: Pidex) -> Callable[[], None]:

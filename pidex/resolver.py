@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
+from itertools import islice
 from typing import NamedTuple
 
 from pidex.catalogue import (
@@ -20,7 +21,7 @@ from pidex.catalogue import (
     tombstones,
 )
 from pidex.catalogue.engine import Catalogue, Connection
-from pidex.core import folder, names, reasons
+from pidex.core import folder, metadata, names, reasons
 from pidex.core.errors import Busy, NotFound, Withheld
 from pidex.core.interfaces import Clock, Handle, Storage
 from pidex.core.model import File, FolderReport, Page, Place, PlaceState, Principal, ProjectName, Status
@@ -30,6 +31,8 @@ from pidex.history import index_of as _index
 from pidex.history import is_storable as _storable
 from pidex.history import quarantined as _quarantined
 
+#: Projects whose classifiers are told.
+CLASSIFIED_PROJECTS = 2_000
 #: Names looked through for one that was perhaps meant.
 SIMILAR_NAMES = 2_000
 #: Changes of a project that an explanation goes back.
@@ -131,6 +134,20 @@ class Resolver(History):
         if found is None:
             raise NotFound(f"{file.filename} has no metadata that can be served on its own.")
         return found
+
+    def classifiers(self, index: str, *, by: Principal) -> Sequence[str]:
+        """The classifiers that projects of the index use, sorted; of `CLASSIFIED_PROJECTS` at most."""
+        found: set[str] = set()
+        _, lines = self.names(index, by=by)
+        for line in [*islice(lines, CLASSIFIED_PROJECTS)]:
+            try:
+                page = self.page(index, line.project, by=by)
+                described = next((file for file in reversed(page.files) if file.metadata_sha256), None)
+                if described is not None:
+                    found.update(metadata.parse(self.metadata(index, described, by=by)).classifiers)
+            except (NotFound, Busy, Withheld):
+                continue  # gone since the list was made, or not read yet
+        return sorted(found)
 
     def open(self, file: File, *, wait: bool = True) -> Handle:
         """The bytes of a file that `locate`, `find` or a page gave. `Changing` where they are not its own.

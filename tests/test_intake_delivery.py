@@ -42,7 +42,7 @@ from pidex.core.interfaces import Staged
 from pidex.core.model import OPERATOR, File, PlaceState, Principal, Shelf, Stat, Status
 from pidex.core.permissions import Grant, Role
 from pidex.core.uploads import Form, UploadPolicy
-from pidex.intake import Intake, Receipt
+from pidex.intake import Adoption, Intake, Receipt
 from pidex.reconciler import Reconciler
 from tests import samples
 
@@ -465,6 +465,7 @@ def test_the_reconciler_leaves_alone_what_is_being_received(door: Door) -> None:
 
     door.send(DEMO, intake=door.another(Between(door.roots, door.place / "kept")))
     adoption, listed, coming = seen
+    assert isinstance(adoption, Adoption)
     assert adoption.changed == ((0, DEMO[0]),)
     assert listed == {}
     assert coming == {(0, DEMO[0])}

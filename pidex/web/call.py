@@ -15,8 +15,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-#: Bytes of a body that nobody wants, read so that the answer is heard (AUT-9).
-DRAIN_BYTES = 1024 * 1024 * 1024
+#: Bytes of a body that nobody wants, and seconds, that are read so that the answer is heard (AUT-9).
+DRAIN_BYTES, DRAIN_SECONDS = 64 * 1024 * 1024, 10.0
 
 
 class Call:
@@ -27,7 +27,8 @@ class Call:
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope, self.receive, self._send = scope, receive, send
+        self.scope, self._receive, self._send = scope, receive, send
+        self._begun = self._ended = False  # the request's body, as far as it was read
         self.method: str = scope["method"]
         self.head = self.method == "HEAD"
         self.path: str = scope["path"]
@@ -63,6 +64,13 @@ class Call:
     def url(self) -> str:
         """The absolute URL of the index, without a slash at its end."""
         return self.origin.url + (f"/{self.index}" if self.named else "")
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """The next piece of the request's body, or the client's leaving."""
+        message = await self._receive()
+        self._begun = True
+        self._ended = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
 
     async def reply(self, reply: Reply, body: bytes | None = None) -> None:
         """Send a finished answer, or its headers with another body."""
@@ -100,13 +108,17 @@ class Call:
                 await gone
 
     async def drain(self) -> None:
-        """Read a body that nobody wants."""
+        """Read what is left of a body that nobody wants, within bounds: clients that send do not listen.
+
+        One that asks before it sends (`Expect: 100-continue`) is not told to.
+        """
+        if not self._begun and "100-continue" in self.headers.get("expect", "").lower():
+            return
         size = 0
-        while size < DRAIN_BYTES:
-            message = await self.receive()
-            size += len(message.get("body", b""))
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self._ended and size < DRAIN_BYTES:
+                    size += len((await self.receive()).get("body", b""))
 
     async def _disconnected(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":

@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.routing import BaseRoute, Route
 
-from pidex.core.errors import Forbidden, MethodNotAllowed, NotFound
-from pidex.web import downloads, feeds, listings, operations, releases, xmlrpc
+from pidex.core.errors import MethodNotAllowed, NotFound
+from pidex.web import downloads, feeds, listings, operations, releases, upload, xmlrpc
 from pidex.web.call import Call
 from pidex.web.replies import ALLOW, PREFLIGHT, reply
 from pidex.web.site import Site
@@ -16,11 +16,9 @@ from pidex.web.site import Site
 Answer = Callable[[Site, Call], Awaitable[None]]
 
 READ = ("GET", "HEAD")
-#: Where the clients upload to (twine, poetry, `setup.py upload` with the root as repository): below an index.
-UPLOAD = frozenset({"/", "/legacy", "/legacy/", "/pypi", "/pypi/"})
 
 
-def routes(site: Site) -> Sequence[BaseRoute]:
+def routes(site: Site, uploads: upload.Uploads) -> Sequence[BaseRoute]:
     """All routes of the server itself and below an index. The first that matches answers."""
     own: dict[str, Answer] = {
         "/-/health": operations.health,
@@ -40,6 +38,8 @@ def routes(site: Site) -> Sequence[BaseRoute]:
         "/packages/": listings.flat,
         "/packages/{one}/{two}/{rest}/{filename}": downloads.download,
         "/packages/{path:path}": downloads.find,
+        "/pypi": upload.classifiers,
+        "/pypi/": upload.classifiers,
         "/pypi/{name}/json": releases.latest,
         "/pypi/{name}/json/": releases.latest,
         "/pypi/{name}/{version}/json": releases.release,
@@ -52,8 +52,8 @@ def routes(site: Site) -> Sequence[BaseRoute]:
         "/{name}/": listings.short,
     }
     return [
-        *(Route(path, _Endpoint(site, answer, own=True)) for path, answer in own.items()),
-        *(Route(path, _Endpoint(site, answer)) for path, answer in below.items()),
+        *(Route(path, _Endpoint(site, uploads, answer, own=True)) for path, answer in own.items()),
+        *(Route(path, _Endpoint(site, uploads, answer)) for path, answer in below.items()),
     ]
 
 
@@ -65,8 +65,8 @@ def takes_body(call: Call) -> bool:
 class _Endpoint:
     """An answer as an ASGI application that knows which methods it takes."""
 
-    def __init__(self, site: Site, answer: Answer, *, own: bool = False) -> None:
-        self._site, self._answer, self._own = site, answer, own
+    def __init__(self, site: Site, uploads: upload.Uploads, answer: Answer, *, own: bool = False) -> None:
+        self._site, self._uploads, self._answer, self._own = site, uploads, answer, own
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         call: Call = scope["pidex"]
@@ -79,11 +79,12 @@ class _Endpoint:
         if takes_body(call):
             await xmlrpc.respond(self._site, call)
             return
-        if call.method == "POST" and call.rest in UPLOAD:
-            raise Forbidden("Upload is closed here. To add a file, copy it into the folder that is served.")
+        if self._uploads.takes(call):
+            await self._uploads.respond(call)
+            return
         if call.method != "OPTIONS":
             raise MethodNotAllowed(
-                f"{call.method} is not offered here. To add a file, copy it into the folder that is served."
+                f"{call.method} is not offered here. Files are uploaded by POST to {call.root}legacy/."
             )
         shared = {} if self._site.options.guard & {"list", "download"} else PREFLIGHT
         await call.reply(reply(204, {"allow": ALLOW, **shared}))

@@ -75,6 +75,7 @@ class Site:
         )
         self.router = Router(redirect_slashes=False, default=_nowhere)
         #: Whether the route of a request reads its body; all others are read and thrown away.
+        self.closers: list[Callable[[], None]] = []
         self.takes_body: Callable[[Call], bool] = lambda _call: False
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -288,6 +289,8 @@ class Site:
         self.ledger.flush()
         self.metrics.flush()
         self.files.drop_project(None, None)
+        for close in self.closers:
+            close()
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.readers.shutdown(wait=False, cancel_futures=True)
 

@@ -99,6 +99,7 @@ class House:
         *,
         method: str = "GET",
         body: bytes = b"",
+        pieces: Sequence[bytes] | None = None,
         client: tuple[str, int] | None = ("127.0.0.1", 40000),
         scheme: str = "http",
         site: Any = None,
@@ -123,7 +124,13 @@ class House:
             **scope,
         }
         answer = Answer()
-        sent = iter([{"type": "http.request", "body": body, "more_body": False}])
+        every = [body] if pieces is None else pieces
+        sent = iter(
+            [
+                {"type": "http.request", "body": piece, "more_body": number < len(every)}
+                for number, piece in enumerate(every, 1)
+            ]
+        )
 
         async def receive() -> MutableMapping[str, Any]:
             message = next(sent, None)

@@ -11,7 +11,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from pidex import __version__, logs
 from pidex.accounts import OPEN
 from pidex.accounts import read as read_passwords
-from pidex.config import Settings, data_dir, load, served_folders
+from pidex.config import Settings, data_dir, environment, load, served_folders
 from pidex.core.errors import CannotStart, ConfigError, PidexError
-from pidex.core.model import DEFAULT_INDEX, File
+from pidex.core.model import DEFAULT_INDEX, OPERATOR, File
 from pidex.metrics import Metrics
 
 # What opens the catalogue takes half a second to import. The main process does that after it has started the
@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from pidex.accounts import Accounts
     from pidex.accounts.administration import Administration
     from pidex.backends.folder import Folder
+    from pidex.backends.repositories import Repositories
     from pidex.backends.sandbox import Sandbox
     from pidex.catalogue.engine import Catalogue
     from pidex.catalogue.expendable import Expendable
+    from pidex.curator import Curator
+    from pidex.ingress.git import Pushes
     from pidex.intake import Intake
     from pidex.reconciler import Reconciler
     from pidex.resolver import Resolver
@@ -124,6 +127,24 @@ class Pidex:
             expendable=self.expendable,
         )
 
+    def curator(self, intake: Intake, accounts: Accounts) -> Curator:
+        """Changes to what is there."""
+        from pidex.curator import Curator  # noqa: PLC0415  # commands that only read do without it
+
+        return Curator(self.catalogue, self.storage, intake, accounts, self.clock)
+
+    def calls(self, pushes: Pushes | None = None) -> dict[str, Callable[..., object]]:
+        """What commands and git's hooks may call, by name. For who holds the lock."""
+        from pidex.ingress.handover import Handover  # noqa: PLC0415
+
+        accounts, intake = self.accounts(), self.intake()
+        return {
+            **calls("accounts", self.administration()),
+            **calls("curator", self.curator(intake, accounts)),
+            **calls("intake", Handover(intake, accounts.require)),
+            **calls("git", pushes or self.pushes()),
+        }
+
     def reconciler(self) -> Reconciler:
         """The loop over the folders, with the children that look into archives. For who holds the lock."""
         from pidex.reconciler import Reconciler  # noqa: PLC0415  # workers need none
@@ -142,6 +163,37 @@ class Pidex:
             lookers=settings.sandbox_children,
             log=logging.getLogger("pidex.folder"),
         )
+
+    def repositories(self) -> Repositories:
+        """The git repositories of the indexes."""
+        from pidex.backends.git import Git  # noqa: PLC0415  # see above
+        from pidex.backends.repositories import Repositories  # noqa: PLC0415
+
+        return Repositories(self.data / "git", Git(environment().get("PATH", os.defpath)))
+
+    def pushes(self, nudge: Callable[[Iterable[tuple[int, str]]], None] = lambda paths: None) -> Pushes:
+        """What takes pushes to them. For who holds the lock."""
+        from pidex.ingress.git import Pushes  # noqa: PLC0415  # see above
+        from pidex.intake.pushes import Arrivals  # noqa: PLC0415
+
+        return Pushes(
+            self.repositories(),
+            Arrivals(self.catalogue, self.storage, self.clock, self.sandbox()),
+            self.storage,
+            self.resolver,
+            self.accounts(),
+            command=self._hook,
+            url=_address(self.settings),
+            nudge=nudge,
+            clock=self.clock,
+            lookers=self.settings.sandbox_children,
+        )
+
+    def _hook(self, index: str) -> list[str]:
+        """What the hooks of an index's repository run: for the server, or where none runs, instead of it."""
+        config = [] if self.settings.config is None else ["--config", str(self.settings.config)]
+        place = ["--index", index, "--data", str(self.data), *config, *map(str, self.settings.folders)]
+        return [sys.executable, "-P", "-m", "pidex", "git", "hook", "pre-receive", *place]
 
     def signature(self, file: File) -> bytes | None:
         """The `.asc` that lies beside a file in its folder; None where there is none."""
@@ -302,6 +354,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         ledger=ledger,
         metrics=pidex.metrics,
         intake=pidex.intake(),
+        repositories=pidex.repositories(),
     )
 
 
@@ -460,25 +513,31 @@ class _Main:
 def _restart(pidex: Pidex) -> None:
     """Note that nobody knows what was put into the folders meanwhile: no 404 before the first listing.
 
-    Uploads that were cut off are finished or undone: no worker takes any yet.
+    Deletions and uploads that were cut off are finished or undone: no worker takes any yet.
     """
     from pidex.catalogue import indexes, scans  # noqa: PLC0415  # see above
 
     with pidex.catalogue.write() as conn:
         scans.restart(conn, indexes.ensure(conn, DEFAULT_INDEX, pidex.clock()))
     pidex.storage.sweep()
-    finished, undone = pidex.intake().recover(DEFAULT_INDEX)
+    intake = pidex.intake()
+    left = pidex.curator(intake, pidex.accounts()).finish(DEFAULT_INDEX, by=OPERATOR)
+    if left:
+        log.warning("Deletions that the last stop cut off: %d files removed.", left)
+    finished, undone = intake.recover(DEFAULT_INDEX)
     if finished or undone:
         log.warning("Uploads that the last stop cut off: %d finished, %d undone.", finished, undone)
 
 
 def _start_loops(pidex: Pidex) -> Callable[[], None]:
     """Start reconciler, watch, snapshots and bookkeeping; returns what stops them."""
+    from pidex.ingress.control import Control  # noqa: PLC0415
     from pidex.ingress.watch import Watch  # noqa: PLC0415
     from pidex.processes import Loops  # noqa: PLC0415
 
     settings = pidex.settings
     reconciler = pidex.reconciler()
+    pushes = pidex.pushes(reconciler.nudge)
     watch = Watch(
         pidex.storage.roots, reconciler.nudge, mode=settings.watch, log=logging.getLogger("pidex.watch")
     )
@@ -486,6 +545,8 @@ def _start_loops(pidex: Pidex) -> Callable[[], None]:
         "reconciler": reconciler.run,
         "watch": watch.run,
         "metrics": lambda stop: _fold(pidex.metrics, stop),
+        "control": Control(pidex.data, pidex.calls(pushes)).run,
+        "git": pushes.run,
     }
     if settings.snapshots:
         loops["snapshots"] = lambda stop: _snapshots(pidex, stop)
@@ -532,6 +593,13 @@ def _certificate(settings: Settings) -> tuple[Path, Path] | None:
             " Both have to be PEM files, the key without a passphrase."
         ) from None
     return cert, key
+
+
+def _address(settings: Settings) -> str:
+    """The URL of the server as its settings have it, without a slash at its end."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    own = f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.port}{settings.prefix}"
+    return settings.public_url or own
 
 
 def _start_line(settings: Settings, data: Path, port: int) -> str:

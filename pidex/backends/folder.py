@@ -334,6 +334,10 @@ class Folder(Storage):
         """A new file for a root, without a name where the file system can do that."""
         return staging.stage(root, self._roots[root], size_hint=size_hint, reserve=self._reserve)
 
+    def make_folder(self, root: int, folder: str) -> None:
+        """Have a folder below a root, with those above it."""
+        staging.make_folder(self._roots[root], folder)
+
     def put(self, staged: Staged, root: int, path: str) -> Stat:
         """Link a staged file into place. Raises `FileExistsError`."""
         return staging.put(staged, self._roots[root], path)

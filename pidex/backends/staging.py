@@ -150,6 +150,24 @@ def put(staged: Staged, folder: str, path: str) -> Stat:
     return staged.stat()
 
 
+def make_folder(folder: str, below: str) -> None:
+    """Make the folder `below` another one, and those above it, for good. Never follows a link."""
+    path = folder
+    for part in below.split("/") if below else ():
+        if part in (".", "..") or not part:
+            raise ValueError(below)
+        above, path = path, f"{path}/{part}"
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if not modes.S_ISDIR(os.lstat(path).st_mode):
+                raise Forbidden(_refused(above, f"{part} is no folder of its own")) from None
+        except OSError as error:
+            raise Forbidden(_refused(above, error.strerror or str(error))) from None
+        else:
+            sync_folder(above)
+
+
 def replace(staged: Staged, folder: str, path: str) -> Stat:
     """Move a staged file to `path` below `folder` over what is there, and sync the folder."""
     target = _target(staged, folder, path)

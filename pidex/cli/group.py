@@ -23,6 +23,7 @@ COMMANDS = {
     "group": ("groups", "Groups of users."),
     "token": ("tokens", "API tokens, with ready lines for twine, uv, pip and netrc."),
     "grant": ("grants", "Roles: who may read, upload and administer what."),
+    "git": ("git", "Fill an index by git push."),
     "config": ("configuration", "Show, check and describe the settings."),
 }
 DONE, FAILED, USAGE, UNHEALTHY, INTERRUPTED = 0, 1, 2, 3, 130

@@ -115,6 +115,9 @@ class Storage(Protocol):
         Raises `Forbidden` where the root takes none, `StorageFull` where less than a reserve would be left.
         """
 
+    def make_folder(self, root: int, folder: str) -> None:
+        """Have a folder below a root, with those above it. Raises `Forbidden`, also where one is a link."""
+
     def put(self, staged: Staged, root: int, path: str) -> Stat:
         """Give a staged file its name, in one step and for good (the folder is synced). Its stat by then.
 

@@ -1,0 +1,306 @@
+"""The system's git, without anybody's configuration; a bare repository, read in pieces and committed to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+from pidex.core import pushes
+from pidex.core.errors import BadRequest, CannotStart, Conflict
+from pidex.core.pushes import REF, Record, Tree
+
+#: Bytes copied at once.
+BLOCK_BYTES = 256 * 1024
+#: Seconds that git may take for a question about a repository, and for anything else.
+ASK_SECONDS, WORK_SECONDS = 120.0, 3600.0
+
+
+class Missing(CannotStart):
+    """git, or a part of it, is not on this machine."""
+
+
+class Failed(Conflict):
+    """git refused what it was asked for. The text is its own."""
+
+
+class Git:
+    """The system's git, found on a search path, run without anybody's configuration."""
+
+    def __init__(self, search: str) -> None:
+        self._search = search
+
+    @cached_property
+    def program(self) -> str:
+        """Where git is. Raises `Missing`."""
+        found = shutil.which("git", path=self._search)
+        if found is None:
+            raise Missing(
+                "git is not installed on this machine: install it (Debian, Ubuntu: apt install git)."
+            )
+        return found
+
+    @cached_property
+    def http_backend(self) -> str:
+        """Where `git http-backend` is. Raises `Missing`."""
+        found = Path(self.run("--exec-path").decode().strip()) / "git-http-backend"
+        if not os.access(found, os.X_OK):
+            raise Missing(
+                f"git is installed without its http-backend ({found} is missing), so repositories cannot be"
+                " reached by HTTP: install all of git. ssh and paths work without."
+            )
+        return str(found)
+
+    def environ(self, repository: Path | None = None, **more: str) -> dict[str, str]:
+        """Everything that git is told: no configuration of users or the system, no questions asked."""
+        told = {
+            "PATH": self._search,
+            "LC_ALL": "C",
+            "HOME": "/nonexistent",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory",
+            "GIT_CONFIG_VALUE_0": "*",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+        }
+        if repository is not None:
+            told["GIT_DIR"] = str(repository)
+        return told | more
+
+    def run(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        folder: Path | None = None,
+        seconds: float = ASK_SECONDS,
+    ) -> bytes:
+        """Run git to its end and return what it printed. Raises `Failed` with what it complained of."""
+        done = subprocess.run(  # noqa: S603  # arguments of ours; names from outside are object names or paths
+            [self.program, *arguments],
+            env=dict(environ) if environ is not None else self.environ(),
+            input=stdin, capture_output=True, cwd=folder, timeout=seconds, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
+            raise Failed(f"git {arguments[0]} failed: {said}")
+        return done.stdout
+
+
+class Repository:
+    """A bare repository. `quarantine`: where git has the objects of a push that is not accepted yet."""
+
+    def __init__(self, git: Git, folder: Path, quarantine: str | None = None) -> None:
+        self.git, self.folder = git, folder
+        self._environ = git.environ(folder)
+        if quarantine is not None:
+            held, objects = Path(quarantine).resolve(), (folder / "objects").resolve()
+            if held.parent != objects or not held.is_dir():
+                raise BadRequest("The objects of the push are not where git puts them.")
+            self._environ |= {
+                "GIT_OBJECT_DIRECTORY": str(held),
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
+                "GIT_QUARANTINE_PATH": str(held),
+            }
+
+    def _run(self, *arguments: str, stdin: bytes = b"", more: Mapping[str, str] | None = None) -> bytes:
+        return self.git.run(*arguments, environ=self._environ | dict(more or {}), stdin=stdin)
+
+    def tip(self) -> str | None:
+        """The commit of the branch; None where there is none yet."""
+        with contextlib.suppress(Failed):
+            return self._run("rev-parse", "--verify", "--quiet", f"{REF}^{{commit}}").decode().strip()
+        return None
+
+    def tree(self, commit: str | None, *, sizes: bool = False) -> Tree:
+        """The files of a commit. Raises `Failed` for what is none."""
+        if commit is None:
+            return {}
+        options = ("-r", "-z", "--full-tree", *(("-l",) if sizes else ()))
+        try:
+            return pushes.tree(self._run("ls-tree", *options, f"{commit}^{{tree}}"))
+        except ValueError as error:
+            raise Failed(f"{error} cannot be an index.") from None
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether one commit is the other or lies before it."""
+        try:
+            self._run("merge-base", "--is-ancestor", older, newer)
+        except Failed:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def blobs(self) -> Iterator[Callable[[str, Callable[[bytes], object]], int]]:
+        """A function that copies a blob to a writer, in pieces, and returns its size in bytes."""
+        command = [self.git.program, "cat-file", "--batch"]
+        with subprocess.Popen(  # noqa: S603  # see above
+            command, env=self._environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            asked, told = process.stdin, process.stdout
+            assert asked is not None
+            assert told is not None
+            try:
+                yield lambda oid, write: _copy(asked, told, oid, write)
+            finally:
+                process.kill()
+
+    def blob(self, oid: str, most: int) -> bytes:
+        """A small blob. Raises `Failed` beyond `most` bytes."""
+        found = bytearray()
+
+        def take(data: bytes) -> None:
+            found.extend(data)
+            if len(found) > most:
+                raise Failed(f"{oid} is longer than {most} bytes.")
+
+        with self.blobs() as copy:
+            copy(oid, take)
+        return bytes(found)
+
+    def remove(self, paths: Iterable[str], *, by: str, message: str, now: float) -> str | None:
+        """Commit that these files are gone; the new tip, or None where none of them was there."""
+        tip = self.tip()
+        if tip is None:
+            return None
+        there = self.tree(tip)
+        listed = [f"0 {'0' * len(tip)}\t{path}" for path in paths if path in there]
+        if not listed:
+            return None
+        index = self.folder / f"pidex-{secrets.token_hex(8)}.index"
+        try:
+            own = {"GIT_INDEX_FILE": str(index)}
+            self._run("read-tree", tip, more=own)
+            entries = "".join(f"{line}\0" for line in listed).encode("utf-8", "surrogateescape")
+            self._run("update-index", "-z", "--index-info", stdin=entries, more=own)
+            made = self._run("write-tree", more=own).decode().strip()
+        finally:
+            index.unlink(missing_ok=True)
+        commit = self._commit(made, [tip], by=by, message=message, now=now)
+        self._run("update-ref", "-m", "pidex: remove", REF, commit, tip)
+        return commit
+
+    def _commit(self, tree: str, parents: Sequence[str], *, by: str, message: str, now: float) -> str:
+        who = _person(by)
+        named = {
+            f"GIT_{role}_{what}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for what, value in (
+                ("NAME", who),
+                ("EMAIL", f"{who}@pidex.invalid"),
+                ("DATE", f"@{int(now)} +0000"),
+            )
+        }
+        options = [option for parent in parents for option in ("-p", parent)]
+        made = self._run("commit-tree", tree, *options, stdin=message.encode(), more=named)
+        return made.decode().strip()
+
+    def commit_files(
+        self, files: Iterable[tuple[str, int, Iterator[bytes]]], *, by: str, message: str, now: float
+    ) -> int:
+        """Make the first commit, of files given as (path, size, pieces); how many. Memory stays constant."""
+        who, count, names = _person(by), 0, []
+        with subprocess.Popen(  # noqa: S603  # see above
+            [self.git.program, "fast-import", "--quiet", "--done"],
+            env=self._environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            assert process.stdin is not None
+            assert process.stderr is not None
+            try:
+                for path, size, pieces in files:
+                    count += 1
+                    process.stdin.write(b"blob\nmark :%d\ndata %d\n" % (count, size))
+                    for piece in pieces:
+                        process.stdin.write(piece)
+                    process.stdin.write(b"\n")
+                    names.append(path)
+                text = message.encode()
+                head = f"commit {REF}\ncommitter {who} <{who}@pidex.invalid> {int(now)} +0000\n"
+                process.stdin.write(head.encode() + b"data %d\n%s\n" % (len(text), text))
+                for number, path in enumerate(names, 1):
+                    process.stdin.write(b"M 100644 :%d %s\n" % (number, _quoted(path)))
+                process.stdin.write(b"\ndone\n")
+                process.stdin.close()
+            except BrokenPipeError:
+                pass
+            except BaseException:
+                process.kill()
+                raise
+            complaint = process.stderr.read(BLOCK_BYTES).decode("utf-8", "replace")
+        if process.returncode != 0:
+            raise Failed(f"git fast-import failed: {complaint.strip()}")
+        return count
+
+    # --- the push under way ---------------------------------------------------------------------------------
+
+    @property
+    def _record(self) -> Path:
+        return self.folder / "pidex-push"
+
+    def keep(self, record: Record | None) -> None:
+        """Write down, for good, what a push is about to place; None: it has come to its end."""
+        if record is None:
+            self._record.unlink(missing_ok=True)
+        else:
+            fresh = self._record.with_suffix(".new")
+            with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(record.text())
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(self._record)
+        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def kept(self) -> Record | None:
+        """The push that was under way and never came to its end, or None."""
+        try:
+            return pushes.record(self._record.read_text(encoding="utf-8", errors="surrogateescape"))
+        except FileNotFoundError:
+            return None
+
+
+def _copy(asked: IO[bytes], told: IO[bytes], oid: str, write: Callable[[bytes], object]) -> int:
+    asked.write(f"{oid}\n".encode())
+    asked.flush()
+    head = told.readline().decode("ascii", "replace").split()
+    if len(head) != 3 or head[1] != "blob":
+        raise Failed(f"The repository has no file {oid}.")
+    size = left = int(head[2])
+    failure: Exception | None = None
+    while left:
+        data = told.read(min(left, BLOCK_BYTES))
+        if not data:
+            raise Failed(f"The repository's file {oid} cannot be read to its end.")
+        left -= len(data)
+        if failure is None:
+            try:
+                write(data)
+            except Exception as error:
+                failure = error  # the rest is read all the same: the next blob comes after it
+    told.read(1)
+    if failure is not None:
+        raise failure
+    return size
+
+
+def _person(name: str) -> str:
+    """A name as git takes it in the line of an author."""
+    return "".join(c for c in name if c.isprintable() and c not in '<>"\\').strip(" .,:;'") or "pidex"
+
+
+def _quoted(path: str) -> bytes:
+    """A path as fast-import reads it."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'.encode("utf-8", "surrogateescape")

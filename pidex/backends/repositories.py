@@ -1,0 +1,245 @@
+"""The repositories of indexes: made, put aside, locked, prepared for pushes, and served by HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import shlex
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pidex.backends import cgi
+from pidex.backends.git import Git, Repository
+from pidex.core.errors import Busy, NotFound
+from pidex.core.pushes import BRANCH
+
+#: Bytes that one push may bring.
+PUSH_BYTES = 20 * 1024**3
+#: Seconds between two looks at a lock or a process, and what somebody is told to wait who meets a lock.
+LOOK_SECONDS, RETRY_SECONDS = 0.05, 10
+
+#: What is set in each repository. Packages do not compress and have no deltas: blobs beyond a MiB are
+#: streamed, never held in memory, and a push stays the pack that it came as. Only `main` can be there, and
+#: only our hooks run.
+CONFIG: Mapping[str, str] = {
+    "core.bigFileThreshold": "1m",
+    "core.compression": "1",
+    "core.logAllRefUpdates": "true",
+    "gc.bigPackThreshold": "512m",
+    "http.receivepack": "true",
+    "http.uploadpack": "true",
+    "http.getanyfile": "false",
+    "pack.threads": "1",
+    "receive.advertisePushOptions": "false",
+    "receive.denyDeletes": "true",
+    "receive.denyNonFastForwards": "false",  # our hook asks for the right to administer
+    "receive.fsckObjects": "true",
+    "receive.maxInputSize": str(PUSH_BYTES),
+    "transfer.fsckObjects": "true",
+    "transfer.unpackLimit": "1",
+    "uploadpack.allowFilter": "true",
+}
+
+
+class Repositories:
+    """The repositories of all indexes, in one folder of the data directory: `<index>.git`."""
+
+    def __init__(self, folder: Path, git: Git) -> None:
+        self.folder, self.git = folder, git
+
+    def path(self, index: str) -> Path:
+        """Where an index's repository is or would be."""
+        return self.folder / f"{index}.git"
+
+    def exists(self, index: str) -> bool:
+        """Whether an index has a repository. One look at the disk."""
+        return (self.path(index) / "HEAD").exists()
+
+    def list(self) -> list[str]:
+        """The indexes that have one."""
+        return sorted(found.parent.name.removesuffix(".git") for found in self.folder.glob("*.git/HEAD"))
+
+    def where(self, index: str) -> str:
+        """The same as text."""
+        return str(self.path(index))
+
+    def get(self, index: str, quarantine: str | None = None) -> Repository:
+        """The repository of an index. Raises `NotFound`."""
+        if not self.exists(index):
+            raise NotFound(f"The index {index} has no git repository: `pidex git enable` makes one.")
+        return Repository(self.git, self.path(index), quarantine)
+
+    def create(self, index: str, command: Sequence[str]) -> Repository:
+        """Make the repository, or take the one back that was put aside. `command` is what its hook runs."""
+        folder, aside = self.path(index), self._aside(index)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if not self.exists(index):
+            if aside.exists():
+                aside.rename(folder)
+            else:
+                fresh = self.folder / f"{index}.new"
+                shutil.rmtree(fresh, ignore_errors=True)
+                self.git.run(
+                    "init", "--quiet", "--bare", "--template=", f"--initial-branch={BRANCH}", str(fresh)
+                )
+                fresh.rename(folder)
+        self.prepare(index, command)
+        return self.get(index)
+
+    def prepare(self, index: str, command: Sequence[str]) -> None:
+        """Write hook and configuration as this version of the program wants them."""
+        hooks = self.folder / "hooks" / index
+        hooks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        text = f"#!/bin/sh\n# Written by pidex at each start.\nexec {shlex.join(command)}\n"
+        hook, fresh = hooks / "pre-receive", hooks / "pre-receive.new"
+        if not hook.exists() or hook.read_text(encoding="utf-8") != text or not os.access(hook, os.X_OK):
+            fresh.write_text(text, encoding="utf-8")
+            fresh.chmod(0o700)
+            fresh.rename(hook)
+        folder = self.path(index)
+        wanted = {**CONFIG, "core.hooksPath": str(hooks)}
+        lines = self.git.run("config", "--file", str(folder / "config"), "--list", "-z").decode().split("\0")
+        known = dict(line.split("\n", 1) for line in lines if "\n" in line)
+        for name, value in wanted.items():
+            if known.get(name.lower()) != value:
+                self.git.run("config", "--file", str(folder / "config"), "--replace-all", name, value)
+
+    def put_aside(self, index: str) -> str:
+        """Take the repository out of everybody's reach; where it is now. Raises `NotFound`."""
+        repository, aside = self.get(index), self._aside(index)
+        repository.folder.rename(aside)
+        return str(aside)
+
+    def _aside(self, index: str) -> Path:
+        return self.folder / f"{index}.disabled"
+
+    @contextlib.contextmanager
+    def lock(self, index: str, *, seconds: float) -> Iterator[None]:
+        """Be the only one who changes an index's branch. Raises `Busy` after `seconds`."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        fd = os.open(self.folder / f"{index}.lock", flags, 0o600)
+        try:
+            end = time.monotonic() + seconds
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= end:
+                        raise Busy(
+                            f"Another push to {index} is under way. Try again in a moment.",
+                            retry_after=RETRY_SECONDS,
+                        ) from None
+                    time.sleep(LOOK_SECONDS)
+            yield
+        finally:
+            os.close(fd)
+
+    def running(self, pid: int, started: str) -> tuple[int, str] | None:
+        """A process that somebody names by number and start; None where it is not to be seen from here."""
+        return (pid, started) if process_of(pid) == (pid, started) else None
+
+    def await_end(self, of: tuple[int, str], seconds: float) -> bool:
+        """Wait until a process has ended; whether it has."""
+        return await_end(of, seconds)
+
+    # --- smart HTTP -----------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise `Missing` where git cannot serve HTTP."""
+        _ = self.git.http_backend
+
+    async def answer(
+        self,
+        index: str,
+        service: str,
+        *,
+        request: Mapping[str, str],
+        body: AsyncIterator[bytes],
+        start: cgi.Start,
+        piece: cgi.Piece,
+    ) -> None:
+        """Let `git http-backend` answer one request, streaming both ways (see `cgi.run`).
+
+        `request` holds CGI variables of the caller: method, query, lengths, types, who asks. What they may
+        name is ours: the one repository, found by its index.
+        """
+        told = self.git.environ()
+        told |= {
+            "GIT_PROJECT_ROOT": str(self.folder),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": f"/{index}.git/{service}",
+            **request,
+        }
+        await cgi.run([self.git.http_backend], told, body, start, piece, folder=str(self.folder))
+
+
+# --- work trees ---------------------------------------------------------------------------------------------
+
+
+def follow_work_tree(git: Git, folder: Path) -> list[str]:
+    """Set a work tree up to be pushed to. Returns its files that git does not know or that differ.
+
+    A folder that is none becomes one. Raises `Failed`.
+    """
+    environ = git.environ()
+    if not (folder / ".git").exists():
+        git.run("init", "--quiet", f"--initial-branch={BRANCH}", environ=environ, folder=folder)
+    for name, value in (("receive.denyCurrentBranch", "updateInstead"), ("core.bigFileThreshold", "1m")):
+        git.run("config", name, value, environ=environ, folder=folder)
+    told = git.run("status", "--porcelain", "-z", "--no-renames", environ=environ, folder=folder)
+    return [entry.decode("utf-8", "replace") for entry in told.split(b"\0") if entry]
+
+
+# --- processes ----------------------------------------------------------------------------------------------
+
+
+def process_of(pid: int) -> tuple[int, str]:
+    """A process by number and start, so that a later one of the same number is another."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        return pid, text.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return pid, ""
+
+
+def await_end(of: tuple[int, str], seconds: float) -> bool:
+    """Wait until a process has ended; whether it has. A zombie has."""
+    pid, _ = of
+    end = time.monotonic() + seconds
+    with contextlib.ExitStack() as stack:
+        fd = None
+        with contextlib.suppress(OSError, AttributeError):
+            fd = os.pidfd_open(pid)
+            stack.callback(os.close, fd)
+        while not _ended(of):
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            if fd is None:
+                time.sleep(min(left, LOOK_SECONDS))
+            else:
+                select.select([fd], [], [], min(left, 1.0))
+        return True
+
+
+def _ended(of: tuple[int, str]) -> bool:
+    pid, started = of
+    if started:
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return True
+        fields = text.rpartition(")")[2].split()
+        return fields[0] in "ZX" or fields[19] != started
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,254 @@
+"""Files that a push brings and takes away: checked one by one, placed together, listed together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pidex.catalogue import admissions, audit, files, indexes, intents, journal, tombstones
+from pidex.catalogue.engine import Connection
+from pidex.core import names, uploads
+from pidex.core.errors import Busy, Changing, FileDeleted, FileExists
+from pidex.core.folder import Key, filename_key
+from pidex.core.model import Distribution, Facts, PackageType, Place, PlaceState, Principal
+from pidex.core.permissions import OPERATOR_GROUP
+from pidex.core.pushes import Kind, Put
+from pidex.intake import standing
+from pidex.intake.batch import Batch, index_of
+from pidex.intake.delivery import Deliveries, Parcel, Stage
+
+#: Files of a push that are listed in one transaction; a larger push is listed in several.
+TOGETHER = 500
+#: What somebody is told to wait, in seconds, who meets an upload of the same name.
+RETRY_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A package of a push that was staged and looked into. `there`: the index lists these bytes already."""
+
+    put: Put
+    stage: Stage
+    distribution: Distribution
+    facts: Facts
+    there: bool = False
+
+    @property
+    def sha256(self) -> str:
+        return self.facts.sha256
+
+
+class Arrivals(Deliveries):
+    """The steps that `Deliveries` takes for one file, for all files of a push."""
+
+    def folder(self, index: str) -> int:
+        """The number of the folder that pushes to an index go to. Raises `Forbidden` where there is none."""
+        with self.stage(index) as stage:
+            return stage.file.root
+
+    def burnt(self, index: str) -> Mapping[str, tombstones.Tombstone]:
+        """The names that were deleted from an index and may not come back, by key."""
+        with self._catalogue.read() as conn:
+            return {stone.key: stone for stone in tombstones.list(conn, index_of(conn, index).id)}
+
+    def serial(self) -> int:
+        """The number of the newest change of all."""
+        with self._catalogue.read() as conn:
+            return journal.serial(conn)
+
+    def examine(self, index: str, put: Put, stage: Stage, *, by: Principal, force: bool = False) -> Arrival:
+        """Check a staged package, all but the rights, and look into it. Nothing is changed yet.
+
+        Bytes change where the branch had the name and the index is not immutable; else as with an upload.
+        `force`: put what was there before back, whatever is said of it. Raises what `Intake.receive` does.
+        """
+        policy = self.policy(index)
+        parcel = Parcel(index, stage, put.filename, None, None, False, "git", by)
+        if force:
+            distribution = names.parse(put.filename)
+        else:
+            distribution = uploads.check_filename(put.filename, None, policy)
+            uploads.check_size(stage.size, policy, distribution.project)
+        sha256, there = stage.digests()["sha256"], False
+        if not force:
+            with self._catalogue.read() as conn:
+                here = index_of(conn, index)
+                there = self._weigh(conn, here, put, distribution, sha256=sha256, one_sdist=policy.one_sdist)
+        facts = self._inspect(parcel, distribution, policy).facts
+        stage.file.sync()
+        return Arrival(put, stage, distribution, facts, there)
+
+    @staticmethod
+    def _weigh(
+        conn: Connection,
+        here: indexes.Index,
+        put: Put,
+        distribution: Distribution,
+        *,
+        sha256: str,
+        one_sdist: bool,
+    ) -> bool:
+        """Whether the index lists the package already. Raises why it may not."""
+        if put.kind is Kind.ADDED:
+            judged = standing.judge(
+                conn, here, distribution, sha256=sha256, one_sdist=one_sdist, overwrite=False
+            )
+            return judged.identical
+        stone = tombstones.find(conn, here.id, put.key)
+        if stone is not None:
+            raise FileDeleted(
+                f"{put.filename} was deleted by {stone.by}, and its name stays burnt. Fetch first."
+            )
+        listed = files.find_by_key(conn, here.id, put.key)
+        if put.kind is Kind.REPLACED:
+            standing.check_status(conn, here, distribution.project)
+            former = admissions.find(conn, here.id, put.key)
+            if here.mutability == "immutable" and former is not None and former.sha256 != sha256:
+                raise FileExists(
+                    f"The bytes of a name do not change here: {former.filename} has sha256 {former.sha256}."
+                    " Use a new version."
+                )
+        return listed is not None and listed.sha256 == sha256
+
+    def place(
+        self,
+        index: str,
+        root: int,
+        arrivals: Sequence[Arrival],
+        gone: Collection[str],
+        *,
+        by: Principal,
+        force: bool = False,
+    ) -> None:
+        """Place and take away everything, and list it.
+
+        As with one upload: announced first, so that nobody else takes a name or adopts a file that is half
+        of something; then placed for good; then admitted. What is left where it raises, the caller puts
+        back; what a kill leaves, a start does. Raises `Busy`, `Changing`, `FileExists`, `StorageFull`.
+        """
+        announced = self._announce_all(index, root, arrivals, by)
+        try:
+            for arrival in arrivals:
+                self._put(arrival, root, force=force)
+            for path in gone:
+                self._storage.delete(root, path)
+            for start in range(0, max(len(arrivals), 1), TOGETHER):
+                part = arrivals[start : start + TOGETHER]
+                paths = {(root, path) for path in gone} if start == 0 else set()
+                if part or paths:
+                    self._admit_all(index, root, part, paths, by=by, force=force)
+        finally:
+            self._over(index, announced)
+
+    def digest(self, root: int, path: str) -> str | None:
+        """The sha256 of what lies at a path now; None where that is no file."""
+        return self._storage.digest(root, path)
+
+    def _announce_all(
+        self, index: str, root: int, arrivals: Iterable[Arrival], by: Principal
+    ) -> list[intents.Intent]:
+        now = int(self._clock() * 1_000_000)
+        made = [
+            intents.Intent(
+                arrival.put.filename, root, arrival.put.path, arrival.sha256, arrival.stage.size,
+                by.name or "anonymous", now,
+            )
+            for arrival in arrivals
+        ]  # fmt: skip
+        with self._catalogue.write() as conn:
+            number = index_of(conn, index).id
+            for intent in made:
+                if intents.find(conn, number, intent.key) is not None:
+                    raise Busy(
+                        f"An upload of {intent.filename} is under way. Try again in a moment.",
+                        retry_after=RETRY_SECONDS,
+                    )
+                intents.put(conn, number, intent)
+        return made
+
+    def _over(self, index: str, announced: Iterable[intents.Intent]) -> None:
+        with self._catalogue.write() as conn:
+            number = index_of(conn, index).id
+            for intent in announced:
+                if intents.find(conn, number, intent.key) == intent:
+                    intents.done(conn, number, intent.key)
+
+    def _put(self, arrival: Arrival, root: int, *, force: bool) -> None:
+        """Give one file its path; the same bytes there stay as they are."""
+        path = arrival.put.path
+        self._storage.make_folder(root, path.rpartition("/")[0])
+        if self._storage.digest(root, path) == arrival.sha256:
+            return
+        if force or arrival.put.kind is Kind.REPLACED:
+            self._storage.replace(arrival.stage.file, root, path)
+            return
+        try:
+            self._storage.put(arrival.stage.file, root, path)
+        except FileExistsError:
+            raise FileExists(
+                f"Something else lies at {path} in the folder, which did not come by git. Move it away there."
+            ) from None
+
+    def _admit_all(
+        self,
+        index: str,
+        root: int,
+        arrivals: Sequence[Arrival],
+        gone: Collection[Key],
+        *,
+        by: Principal,
+        force: bool,
+    ) -> None:
+        """One transaction: what came is listed, what went is not, and what moved is never missing."""
+        now = self._clock()
+        keys = {arrival.put.key for arrival in arrivals} | {filename_key(path) for _, path in gone}
+        facts: dict[tuple[str, PackageType], Facts] = {}
+        found = []
+        for arrival in arrivals:
+            stat = self._storage.stat(root, arrival.put.path)
+            if stat is None:
+                raise Changing(
+                    f"{arrival.put.path} was changed in the folder while it was pushed. Push again."
+                )
+            found.append(Place(root, arrival.put.path, stat, PlaceState.WHOLE, arrival.sha256))
+            facts[arrival.sha256, arrival.distribution.packagetype] = arrival.facts
+        with self._catalogue.write() as conn:
+            here = index_of(conn, index)
+            leaving = {
+                key: row.project for key, row in files.find_by_keys(conn, here.id, sorted(keys)).items()
+            }
+            batch = Batch(conn, index, keys, self._storage, now=now, by=by, how="git")
+            batch.arrive(found, gone, facts)
+            for key in sorted(keys):
+                batch.settle(key, first=False)
+            for arrival in arrivals:
+                if not force and not batch.lists(arrival.put.key, arrival.sha256):
+                    raise _changed(arrival)
+            for arrival in arrivals:
+                self._note(conn, here, arrival, root=root, by=by, now=now)
+            batch.write()
+            came = {arrival.put.key for arrival in arrivals}
+            for _, path in sorted(gone):
+                if (key := filename_key(path)) not in came and key in leaving:
+                    audit.record(
+                        conn, by, "file.remove", index=index, project=leaving[key],
+                        subject=path.rpartition("/")[2], after={"how": "git"}, at=int(now * 1_000_000),
+                    )  # fmt: skip
+
+    @staticmethod
+    def _note(
+        conn: Connection, here: indexes.Index, arrival: Arrival, *, root: int, by: Principal, now: float
+    ) -> None:
+        at = int(now * 1_000_000)
+        intent = intents.Intent(
+            arrival.put.filename, root, arrival.put.path, arrival.sha256, arrival.stage.size,
+            by.name or "anonymous", at,
+        )  # fmt: skip
+        # Who owns the data directory has every right already, and needs none of a project's.
+        project = arrival.distribution.project
+        fresh = OPERATOR_GROUP not in by.groups and standing.is_new(conn, here, project)
+        standing.note(conn, here, intent, by, arrival.distribution, how="git", fresh=fresh, now=now)
+
+
+def _changed(arrival: Arrival) -> Changing:
+    return Changing(f"{arrival.put.path} was changed in the folder while it was pushed. Push again.")

@@ -315,6 +315,7 @@ def _lost(
     Asked of the same function that elects; a place that is only waiting to be adopted is in neither.
     """
     served = {place.key: path for place, path in unlisted}
+    asked = {(place.root, place.path) for place, _ in unlisted}
     all_places = places.find_by_keys(conn, index.id, served)
     admitted = admissions.find_many(conn, index.id, served)
     burnt = tombstones.find_many(conn, index.id, served)
@@ -329,7 +330,7 @@ def _lost(
         )
         path = served[key]
         if path is not None:
-            shadowed += [(place, path) for place in election.shadowed if place.path != path]
+            shadowed += [(place, path) for place in election.shadowed if (place.root, place.path) in asked]
         withheld += [(item.place, item.reason) for item in election.withheld]
     return shadowed, withheld
 

@@ -25,9 +25,13 @@ ASK_SECONDS, WORK_SECONDS = 120.0, 3600.0
 class Missing(CannotStart):
     """git, or a part of it, is not on this machine."""
 
+    code, status, title = "git-missing", 503, "git is missing"
+
 
 class Failed(Conflict):
     """git refused what it was asked for. The text is its own."""
+
+    code, status, title = "git-failed", 409, "git failed"
 
 
 class Git:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +14,43 @@ import click
 from pidex.config import Settings, data_dir, environment
 from pidex.core.errors import CannotStart
 
+#: Told of what takes long: done, and to do in all.
+Progress = Callable[[int, int], None]
 #: What is called 'accounts.add_user' and the like by every command, whoever does it in the end.
 Result = Any
 
 
-def call(settings: Settings, name: str, args: Mapping[str, object]) -> Result:
-    """Call a service's method by name ('accounts.add_user'); its result as JSON has it.
+def call(
+    settings: Settings,
+    name: str,
+    args: Mapping[str, object],
+    *,
+    files: Sequence[BinaryIO] = (),
+    progress: Progress = lambda _done, _all: None,
+) -> Result:
+    """Call a service's method by name ('curator.yank'); its result as JSON has it.
 
     The server that holds the data directory does it. Without one, this process takes the directory's lock
-    and does it itself, as the operator. Raises what the service raises, and `CannotStart` for who does not
-    own the directory.
+    and does it itself, as the operator. `files` go to methods that take open files. Raises what the service
+    raises, and `CannotStart` for who does not own the directory.
     """
     from pidex.ingress import control
 
     data = data_dir(settings, environment(), create=True, warn=lambda text: click.echo(text, err=True))
     _owned(data)
     try:
-        return control.ask(data, name, args)
+        return control.ask(data, name, args, files=files, progress=progress)
     except (ConnectionError, FileNotFoundError):
-        return _here(settings, data, name, args)
+        by = control.operator(os.geteuid())
+        with _here(settings, data, name) as known:
+            return control.plain(control.invoke(known[name], args, files, progress, by=by))
 
 
-def _here(settings: Settings, data: Path, name: str, args: Mapping[str, object]) -> Result:
+@contextmanager
+def _here(settings: Settings, data: Path, name: str) -> Iterator[Mapping[str, Callable[..., object]]]:
+    """The services in this process. People and rights need a data directory alone, all else the folders."""
     from pidex import logs
-    from pidex.app import administration, calls
-    from pidex.ingress import control
+    from pidex.app import administration, build, calls
     from pidex.processes import DataLock
 
     logs.configure(None, form="none", level="error")
@@ -47,10 +60,12 @@ def _here(settings: Settings, data: Path, name: str, args: Mapping[str, object])
     if not serving:
         lock.acquire()
     try:
-        with administration(settings, data, create=not serving) as service:
-            known: dict[str, Callable[..., object]] = calls("accounts", service)
-            by = control.operator(os.geteuid())
-            return control.plain(control.invoke(known[name], args, (), lambda _done, _all: None, by=by))
+        if name.startswith("accounts."):
+            with administration(settings, data, create=not serving) as service:
+                yield calls("accounts", service)
+        else:
+            with closing(build(settings, environment(), create=not serving)) as pidex:
+                yield pidex.calls()
     finally:
         lock.release()
 

@@ -1,4 +1,4 @@
-"""The real program as a process: started on a free port, watched, stopped by its process group."""
+"""The real program as a process: started on a free port, watched, stopped, and nothing of it left."""
 
 from __future__ import annotations
 
@@ -137,16 +137,37 @@ def until(what: Callable[[], T], *, seconds: float = 20.0, why: str = "") -> T:
         time.sleep(PAUSE)
 
 
-def alive(group: int) -> list[str]:
-    """The command lines of the processes of a group that are not zombies (Linux)."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group and fields[0] not in "ZX":
-                found.append(entry.name + " " + (entry / "cmdline").read_text().replace("\0", " "))
+@dataclass(frozen=True)
+class Process:
+    """A process that was seen in /proc (Linux). `started` tells it from a later one of the same pid."""
+
+    pid: int
+    parent: int
+    started: int
+    state: str
+
+    @property
+    def alive(self) -> bool:
+        """Does it still run?"""
+        now = process(self.pid)
+        return now is not None and now.started == self.started and now.state not in "ZX"
+
+
+def process(pid: int) -> Process | None:
+    """What runs under a pid now."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return Process(pid, int(fields[1]), int(fields[19]), fields[0])
+
+
+def family(pid: int) -> list[Process]:
+    """A process and all that descend from it, whatever group or session they are in."""
+    everything = [p for p in map(process, map(int, filter(str.isdigit, os.listdir("/proc")))) if p]
+    found = [p for p in everything if p.pid == pid]
+    for parent in found:
+        found += [p for p in everything if p.parent == parent.pid]
     return found
 
 
@@ -228,14 +249,15 @@ class Server:
             self.process.wait()
 
     def stop(self) -> None:
-        """SIGTERM to the main process; no process of its group may be left."""
+        """SIGTERM to the main process; none that descends from it may be left."""
         if self.process is None:
             return
+        before = family(self.pid)
         try:
             if self.process.poll() is None:
                 self.process.terminate()
             self.process.wait(END)
-            until(lambda: not alive(self.pid), seconds=2, why=f"left behind: {alive(self.pid)}")
+            until(lambda: not any(each.alive for each in before), seconds=2, why=f"left behind: {before}")
         finally:
             self.kill()
             self.process = None

@@ -14,7 +14,18 @@ import pytest
 
 from tests.clients.environments import CLIENTS, Unavailable, make
 from tests.samples import egg, msi, sdist, wheel, wininst, write
-from tests.walks.server import TOP, Answer, Offline, Server, alive, environment, fetch, run, run_online, until
+from tests.walks.server import (
+    TOP,
+    Answer,
+    Offline,
+    Server,
+    environment,
+    family,
+    fetch,
+    run,
+    run_online,
+    until,
+)
 
 #: The two programs that serve a folder.
 PIDEX = (sys.executable, "-m", "pidex", "serve")
@@ -191,11 +202,16 @@ def test_s15_what_git_leaves_is_reported_and_not_served(folder: Path) -> None:
         assert server.names("demo") == [whole[0]]
         assert server.names("crlf") == server.names("empty") == server.names("pointer") == []
         for name in damaged:
+            assert server.get(f"/packages/{name}").status in (404, 503)
+        assert "lfs" in server.why("pointer-1.0.tar.gz").lower()
+        for name in (
+            "pointer-1.0-py3-none-any.whl",
+            "crlf-1.0-py3-none-any.whl",
+            "empty-1.0-py3-none-any.whl",
+        ):
             said = server.why(name)
             assert name in said
             assert "refused" in said or "not whole" in said, said
-            assert server.get(f"/packages/{name}").status in (404, 503)
-        assert "lfs" in server.why("pointer-1.0-py3-none-any.whl").lower()
         flat = server.get("/packages/").text
         assert ".orig" not in flat
         assert "pointer" not in flat
@@ -257,16 +273,12 @@ def test_s24_an_unknown_name_is_not_found_or_elsewhere(folder: Path) -> None:
 
 
 #: Wheels, and bytes in each: what S26 must not read again.
-MANY, EACH = 1_100, 50_000
+MANY, EACH = 1_100, 60_000
 
 
 def bytes_read(server: Server) -> int:
     """What the server's processes have read so far (Linux)."""
-    total = 0
-    for line in alive(server.pid):
-        text = Path(f"/proc/{line.split()[0]}/io").read_text()
-        total += int(text.split()[1])
-    return total
+    return sum(int(Path(f"/proc/{each.pid}/io").read_text().split()[1]) for each in family(server.pid))
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs Linux's count of the bytes read")
@@ -288,5 +300,5 @@ def test_s26_a_restart_does_not_read_the_files_again(folder: Path) -> None:
         assert server.download(last, f"{last}-1.0-py3-none-any.whl")
         again = bytes_read(server)
     print(f"S26: {first:,} bytes read at first, {again:,} after the restart, {MANY * EACH:,} in the files")
-    assert again < first
+    assert first > MANY * EACH
     assert again < MANY * EACH

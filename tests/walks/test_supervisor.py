@@ -16,7 +16,7 @@ import pytest
 
 from tests.clients.environments import CLIENTS, TOP, Unavailable, make
 from tests.samples import wheel, write
-from tests.walks.server import alive, environment, fetch, free_port, run, until
+from tests.walks.server import environment, family, fetch, free_port, run, until
 
 CONFIGURATION = """\
 [supervisord]
@@ -131,9 +131,13 @@ def test_s6_it_runs_after_a_restart_of_supervisor(supervisor: Supervisor) -> Non
 def test_s7_it_comes_up_again_when_it_was_killed(supervisor: Supervisor, how: signal.Signals) -> None:
     until(lambda: "RUNNING" in supervisor.ctl("status"))  # it starts again only what has run for a second
     old = supervisor.pid
+    before = family(old)
     os.kill(old, how)
     begin = time.monotonic()
-    until(lambda: not alive(old) and supervisor.answers(), why="it did not come up again")
+    until(
+        lambda: not any(each.alive for each in before) and supervisor.answers(),
+        why="it did not come up again",
+    )
     print(f"S7: up again {time.monotonic() - begin:.1f} s after {how.name}")
     assert supervisor.pid != old
 
@@ -141,10 +145,10 @@ def test_s7_it_comes_up_again_when_it_was_killed(supervisor: Supervisor, how: si
 @pytest.mark.parametrize("supervisor", ["exec ", ""], ids=["exec", "shell"], indirect=True)
 def test_s8_stop_leaves_nothing(supervisor: Supervisor) -> None:
     """Also where the script forgets `exec`: stopasgroup reaches the server behind the shell."""
-    group = supervisor.pid
-    assert alive(group)
+    before = family(supervisor.pid)
+    assert len(before) > 1
     supervisor.ctl("stop", "index")
-    until(lambda: not alive(group), seconds=2, why=f"left behind: {alive(group)}")
+    until(lambda: not any(each.alive for each in before), seconds=2, why=f"left behind: {before}")
     with pytest.raises(ConnectionRefusedError):
         fetch(f"http://127.0.0.1:{supervisor.port}/")
     supervisor.ctl("start", "index")

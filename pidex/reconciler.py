@@ -18,13 +18,11 @@ from pidex.core.folder import PAUSE_PER_LOOK, Difference, Key, filename_key, pau
 from pidex.core.interfaces import Clock, Inspector, Storage
 from pidex.core.marks import Marks, Troubles
 from pidex.core.model import OPERATOR, Entry, Facts, FolderReport, Look, PlaceState, Problem
-from pidex.intake import BATCH_FILES, LOGGED_FILES, Adoption, Inspection, Intake
+from pidex.intake import BATCH_FILES, LOGGED_FILES, Adoption, Inspection, Intake, Receiving
 from pidex.resolver import Resolver
 
 #: A batch waits no longer than this for more files, in seconds.
 BATCH_SECONDS = 0.5
-#: Unread files written to the catalogue in one transaction.
-ANNOUNCED_FILES = 5_000
 #: Seconds between lines of progress.
 PROGRESS_SECONDS = 5.0
 #: More nudges at once than this, and everything is listed instead.
@@ -38,8 +36,8 @@ WANTED_SECONDS, IDLE_WANTED_SECONDS = 0.1, 1.0
 #: A file is gone once it was missing for so long, in seconds: git unlinks and creates, and a busy machine
 #: stretches the moment between. `scan` does not wait.
 ABSENT_SECONDS = 0.5
-#: Seconds until a file is tried again that nobody could look into.
-NOBODY_SECONDS = 1.0
+#: Seconds until a file is tried again that nobody could look into, and after which an upload is given up.
+NOBODY_SECONDS, ABANDONED_SECONDS = 1.0, 60.0
 #: After an error, seconds until everything is read again: doubling, up to the second.
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 1.0, 30.0
 #: How long the loop sleeps at most, in seconds: it notices within this that it is to stop.
@@ -66,7 +64,7 @@ class Reconciler:
     moment cost time, and change nothing of the outcome.
 
     The stats are held in memory too, as marks, so that a scan of unchanged folders reads nothing but the
-    folders. Only this loop writes places; after an error it starts again from the catalogue.
+    folders. Only this loop and `Intake.receive` write places; after an error it starts again from them.
     """
 
     def __init__(  # noqa: PLR0917  the seams, in the order of the layers
@@ -95,13 +93,11 @@ class Reconciler:
         self._check = check
         self._threads = lookers
         self._log = log or logging.getLogger("pidex.folder")
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._lock, self._wake = threading.Lock(), threading.Event()
         self._nudges: set[Key] = set()
         self._scan_asked = False
         self._number, self._prepared = 0, False
-        self._next_prune = 0.0
-        self._patience = 0.0
+        self._next_prune = self._patience = 0.0
         self._troubles = Troubles()
         self._reset()
 
@@ -183,6 +179,7 @@ class Reconciler:
         self._took: dict[Key, tuple[float, float]] = {}  # when the last look ended, and what it took
         self._absent: dict[Key, float] = {}  # paths that are missing, and when they count as gone
         self._moving: set[Key] = set()  # changed under their last look
+        self._receiving = Receiving(self._intake, self._index)
         self._leaving: dict[str, set[Key]] = {}
         self._troubles.doubt()
         self._first = False
@@ -208,6 +205,7 @@ class Reconciler:
         if not self._prepared:
             self.prepare()
         self._started = time.monotonic()
+        self._receiving.begin()
         with self._catalogue.read() as conn:
             scan = scans.find(conn, self._number)
             known = places.list(conn, self._number)
@@ -245,7 +243,7 @@ class Reconciler:
             self._turn()
             if progress is not None:
                 progress(self._read, self._to_read)
-            asked = self._scan_asked or self._nudges or self._quiet is not None
+            asked = self._scan_asked or self._nudges or self._quiet is not None or any(self._receiving.dues())
             if self._resting and not asked and not self._looked:
                 return
             self._sleep(None)
@@ -263,7 +261,7 @@ class Reconciler:
             until = min(until, self._looked_at + BATCH_SECONDS)
         if self._marks.unread:
             until = min(until, self._next_wanted)
-        until = min(until, *self._absent.values(), until)
+        until = min(until, *self._absent.values(), *self._receiving.dues(), until)
         self._wake.wait(max(0.0, until - now))
         self._wake.clear()
 
@@ -272,6 +270,7 @@ class Reconciler:
         with self._lock:
             nudges, self._nudges = self._nudges, set()
             asked, self._scan_asked = self._scan_asked, False
+        nudges |= self._receiving.due(now)
         if len(nudges) >= BURST_NUDGES:
             self._quiet = now + BURST_SECONDS
         elif self._quiet is not None and now >= self._quiet:
@@ -280,6 +279,7 @@ class Reconciler:
         due = now >= self._scanned + self._scan_interval
         if due or ((asked or len(nudges) > MANY_NUDGES) and not early):
             self._list_all()
+            self._resting = False  # so that the end of this scan is noted, for who asked for it
             return
         if asked or len(nudges) > MANY_NUDGES:
             self.nudge()  # when it is no longer early
@@ -292,6 +292,8 @@ class Reconciler:
     def _list_all(self, *, first: bool = False) -> None:
         """List every root. `first`: nothing was listed since the start."""
         self._scanned = time.monotonic()
+        self._receiving.recover(older=ABANDONED_SECONDS if self._patience else 0.0)
+        self._hear()
         listing = chain.from_iterable(self._storage.list(root) for root in range(len(self._storage.roots)))
         found = self._marks.compare(listing)
         self._seen = found.seen
@@ -302,20 +304,26 @@ class Reconciler:
     def _list_some(self, nudges: set[Key]) -> None:
         """List some files and folders, and compare them with what was known at and below them."""
         paths = {key for key in nudges if not within(key, nudges)}
+        self._hear()
         listing = list(chain.from_iterable(self._storage.list(*key) for key in sorted(paths)))
         found = self._marks.compare_at(paths, listing)
         self._apply(found, Order.FRESH)
         self._note_problems([*self._troubles.elsewhere(paths), *found.problems])
 
+    def _hear(self) -> None:
+        """Take note of what others received meanwhile."""
+        for place in self._receiving.hear():
+            self._marks.looked(place)
+            self._agenda.drop((place.root, place.path))
+
     def _apply(self, found: Difference, order: Order) -> None:
         """Put what is new or changed on the agenda, and forget what is gone."""
-        for entry in found.look:
+        look = self._receiving.leave(found.look, time.monotonic())
+        for entry in look:
             self._plan(entry, order)
         if order is Order.FIRST:
-            self._to_read = len(found.look)
-            unread = self._marks.announce(found.look)
-            for start in range(0, len(unread), ANNOUNCED_FILES):
-                self._intake.announce(self._index, unread[start : start + ANNOUNCED_FILES])
+            self._to_read = len(look)
+            self._intake.announce(self._index, self._marks.announce(look))
         now = time.monotonic()
         for key in found.forget:
             self._absent.setdefault(key, now + self._patience)
@@ -328,10 +336,7 @@ class Reconciler:
         self._agenda.put(entry, due=max(due, ended + PAUSE_PER_LOOK * took), order=order)
 
     def _gone(self, keys: Iterable[Key]) -> list[Key]:
-        """Which paths are gone, each asked for once more; what lies there after all is looked into.
-
-        git unlinks a file and creates it in one breath, and a folder that was moved may be back.
-        """
+        """Which paths are gone, each asked for once more: git unlinks and creates, a folder may be back."""
         gone = []
         for key in keys:
             again = [item for item in self._storage.list(*key) if isinstance(item, Entry)]
@@ -342,10 +347,7 @@ class Reconciler:
         return gone
 
     def _forget(self, now: float) -> None:
-        """Forget what has been missing for long enough, or with the look at a file of that name elsewhere.
-
-        The file was moved then, and is listed all the while.
-        """
+        """Forget what was missing for long; what was moved, with its look elsewhere: it stays listed so."""
         due = [key for key, at in self._absent.items() if at <= now]
         for key in due:
             del self._absent[key]
@@ -456,9 +458,7 @@ class Reconciler:
             if stat is not None and self._kept.get(filename) != sha256:
                 self._kept[filename] = sha256
                 self._agenda.put(Entry(_KEPT_ROOT, filename, stat), due=now, order=Order.FRESH)
-        for level, line in adoption.lines():
-            if level > logging.INFO or not self._first:
-                self._log.log(level, line)
+        adoption.log(self._log, quiet=self._first)
 
     # --- at rest -------------------------------------------------------------------------------------------
 

@@ -21,11 +21,24 @@ from pidex.core.uploads import Form, UploadPolicy
 from pidex.intake.batch import LOGGED_FILES, Adoption, Batch, index_of, kind_of
 from pidex.intake.delivery import Deliveries, Parcel, Receipt, Received, Stage
 from pidex.intake.inspection import Inspection
+from pidex.intake.receiving import Receiving
 
-__all__ = ["BATCH_FILES", "LOGGED_FILES", "Adoption", "Inspection", "Intake", "Receipt", "Received", "Stage"]
+__all__ = [
+    "BATCH_FILES",
+    "LOGGED_FILES",
+    "Adoption",
+    "Inspection",
+    "Intake",
+    "Receipt",
+    "Received",
+    "Receiving",
+    "Stage",
+]
 
 #: Files adopted in one transaction; other writers wait for it.
 BATCH_FILES = 200
+#: Unread files written to the catalogue in one transaction.
+ANNOUNCED_FILES = 5_000
 #: Replaced and deleted files stay restorable so long, in seconds, and within so many bytes.
 KEPT_SECONDS, KEPT_BYTES = 7 * 86_400.0, 20 * 1024**3
 #: What is said of a file that changed while it was read.
@@ -105,8 +118,9 @@ class Intake:
     def announce(self, index: str, entries: Iterable[Entry]) -> None:
         """Note files that the first listing found and nobody has read: the pages of their projects wait."""
         fresh = [Place(entry.root, entry.path, entry.stat, PlaceState.UNREAD) for entry in entries]
-        with self._catalogue.write() as conn:
-            places.upsert_many(conn, index_of(conn, index).id, fresh)
+        for start in range(0, len(fresh), ANNOUNCED_FILES):
+            with self._catalogue.write() as conn:
+                places.upsert_many(conn, index_of(conn, index).id, fresh[start : start + ANNOUNCED_FILES])
 
     def forget(self, index: str, paths: Collection[Key], *, by: Principal = OPERATOR) -> Adoption:
         """Forget paths at which nothing lies any more. A name without a place is not listed.

@@ -45,6 +45,12 @@ class Adoption:
     replaced: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
 
+    def log(self, log: logging.Logger, *, quiet: bool) -> None:
+        """Write the lines of it; `quiet`: only warnings."""
+        for level, line in self.lines():
+            if level > logging.INFO or not quiet:
+                log.log(level, line)
+
     def lines(self) -> Iterator[tuple[int, str]]:
         """The log's lines of it, with their levels: a line a file, up to a number."""
         refused = [place for place in self.places if place.state is PlaceState.REFUSED]

@@ -46,20 +46,23 @@ async def run(
     )  # fmt: skip
     feeding = asyncio.create_task(_feed(process, body))
     complaining = asyncio.create_task(_complaints(process))
+    silent, complaint = False, ""
     try:
         await _answer(process, start, piece)
         await process.wait()
     except Silent:
-        raise Silent((await complaining) or "no answer") from None
+        silent = True
     finally:
         await _end(process, feeding)
         with suppress(asyncio.CancelledError):
             complaint = await complaining
-            if complaint:
-                log.info("git says: %s", complaint)
     failure = feeding.exception() if feeding.done() and not feeding.cancelled() else None
     if failure is not None:
         raise failure
+    if silent:
+        raise Silent(complaint or "it ended without a word")
+    if complaint:
+        log.info("git says: %s", complaint)
 
 
 async def _feed(process: Process, body: AsyncIterator[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import select
 import shlex
@@ -21,6 +22,8 @@ from pidex.core.pushes import BRANCH
 PUSH_BYTES = 20 * 1024**3
 #: Seconds between two looks at a lock or a process, and what somebody is told to wait who meets a lock.
 LOOK_SECONDS, RETRY_SECONDS = 0.05, 10
+
+log = logging.getLogger("pidex.git")
 
 #: What is set in each repository. Packages do not compress and have no deltas: blobs beyond a MiB are
 #: streamed, never held in memory, and a push stays the pack that it came as. Only `main` can be there, and
@@ -175,7 +178,11 @@ class Repositories:
             "PATH_INFO": f"/{index}.git/{service}",
             **request,
         }
-        await cgi.run([self.git.http_backend], told, body, start, piece, folder=str(self.folder))
+        try:
+            await cgi.run([self.git.http_backend], told, body, start, piece, folder=str(self.folder))
+        except cgi.Silent as error:
+            log.warning("git http-backend gave no answer for %s: %s", index, error)
+            raise Busy("git gave no answer; the server's log says more.", retry_after=RETRY_SECONDS) from None
 
 
 # --- work trees ---------------------------------------------------------------------------------------------

@@ -437,7 +437,7 @@ class Pushes:
 
     def _state(self, index: str) -> State:
         repository = self._repositories.get(index)
-        tip, root = repository.tip(), self._arrivals.folder(index)
+        tip, root, kept = repository.tip(), self._arrivals.folder(index), repository.kept()
         there = pushes.packages(repository.tree(tip, sizes=True))
         listed = {file.filename.casefold(): file for file in self._listed(index)}
         own = {filename_key(path) for path in there}
@@ -452,7 +452,7 @@ class Pushes:
             tuple(sorted(missing)),
             tuple(sorted(differing)),
             sum(key not in own for key in listed),
-            repository.kept() is not None,
+            kept is not None and kept.new != tip,
         )
 
     def _administers(self, index: str, by: Principal) -> None:

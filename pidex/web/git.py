@@ -173,8 +173,6 @@ class _Exchange:
                 self._gone.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await self._gone
-        if not self._call.status:
-            raise Busy("git gave no answer; the server's log says more.", retry_after=RETRY_SECONDS)
         if not self._left():
             with suppress(RuntimeError):
                 await self._call.send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -13,12 +13,20 @@ import click
 from pidex import __version__
 from pidex.core.errors import ConfigError, PidexError
 
-#: Name: module below pidex.cli (its command is called `command`) and the line in `pidex --help`.
+#: Name: module below pidex.cli, with `:NAME` where its command is not called `command`, and the help line.
 COMMANDS = {
     "serve": ("serve", "Serve folders of packages to pip, uv, poetry and pdm."),
     "scan": ("scan", "Look through the folders now, and say what is listed and what is not, and why."),
     "why": ("why", "Say everything known of a project or a file: listed or not, and why."),
     "doctor": ("doctor", "Check the set-up, and say what to do about what is wrong."),
+    "upload": ("upload", "Put files into the index of this machine."),
+    "yank": ("marks:yank", "Have installers pass over a release or a file."),
+    "unyank": ("marks:unyank", "Offer a yanked release or file again."),
+    "status": ("marks:status", "Say of a project that it is active, deprecated, archived or quarantined."),
+    "owner": ("marks:owner", "Show, add and remove a project's owners."),
+    "remove": ("removals:remove", "Delete a project, a release or a file."),
+    "restore-file": ("removals:restore_file", "Bring back a file that was deleted or replaced."),
+    "prune": ("removals:prune", "Drop kept files for good, or delete old releases."),
     "user": ("users", "Users: make, lock out, remove and list them; change passwords."),
     "group": ("groups", "Groups of users."),
     "token": ("tokens", "API tokens, with ready lines for twine, uv, pip and netrc."),
@@ -38,8 +46,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pidex.cli.{COMMANDS[cmd_name][0]}")
-        return cast("click.Command", module.command)
+        module, _, command = COMMANDS[cmd_name][0].partition(":")
+        loaded = importlib.import_module(f"pidex.cli.{module}")
+        return cast("click.Command", getattr(loaded, command or "command"))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

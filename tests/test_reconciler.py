@@ -111,10 +111,28 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 @pytest.fixture
+def catalogue(_empty_sqlite: Path, tmp_path: Path) -> Iterator[Catalogue]:
+    """SQLite only: that PostgreSQL does the same, the catalogue's own tests say, and two of these."""
+    opened = Catalogue.open(shutil.copy(_empty_sqlite, tmp_path / "catalogue.db"), create=False)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
 def house(tmp_path: Path, catalogue: Catalogue) -> Iterator[House]:
     made = House(tmp_path, catalogue)
     yield made
     made.expendable.close()
+
+
+@pytest.fixture
+def anywhere(tmp_path: Path, address: str | Path) -> Iterator[House]:
+    """A house on each engine."""
+    catalogue = Catalogue.open(address, create=False)
+    made = House(tmp_path, catalogue)
+    yield made
+    made.expendable.close()
+    catalogue.close()
 
 
 def wheel(version: str = "1.0", variant: int = 0) -> samples.Sample:
@@ -128,7 +146,8 @@ OLD, NEW = wheel()[1], wheel(variant=1)[1]
 # --- scans ---
 
 
-def test_a_first_scan_lists_what_is_whole_and_reports_the_rest(house: House) -> None:
+def test_a_first_scan_lists_what_is_whole_and_reports_the_rest(anywhere: House) -> None:
+    house = anywhere
     house.put(wheel("1.0"))
     house.put(samples.sdist("bar", "2"), folder="sub/deep")
     house.put(samples.egg("baz", "3"), root=1)
@@ -206,7 +225,8 @@ def test_upload_times_of_a_first_scan_are_mtimes_and_later_ones_are_now(house: H
 # --- the last good version ---
 
 
-def test_a_replacement_by_git_is_invisible_until_it_is_whole(house: House) -> None:
+def test_a_replacement_by_git_is_invisible_until_it_is_whole(anywhere: House) -> None:
+    house = anywhere
     path = house.put((NAME, OLD))
     house.reconciler.scan()
     for cut in (0, 10, len(NEW) - 1):

@@ -23,6 +23,9 @@ class DirectInspector(Inspector):
         self.during = during
         self.paths: list[str] = []
 
+    def examine(self, descriptor: int, entry: Entry, check: str) -> Look:
+        return self.inspect(f"/proc/self/fd/{descriptor}", entry, check)
+
     def inspect(self, path: str, entry: Entry, check: str) -> Look:
         self.paths.append(path)
         try:

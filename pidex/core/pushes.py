@@ -162,10 +162,10 @@ def plan(old: Tree, new: Tree) -> Plan:
             reason = f"an index holds a file name once, whatever its case and folder, and {first} has it too"
             refused += [Refusal(path, reason) for path in others]
     put = []
-    for path in sorted(changed & after.keys()):
+    for path in sorted((changed & after.keys()) - {refusal.path for refusal in refused}):
         oid, was = after[path].oid, former.get(filename_key(path))
-        if (path in before and before[path].oid == oid) or after[path].mode in (_LINK, _SUBMODULE):
-            continue  # only its mode changed; or it was refused above
+        if path in before and before[path].oid == oid:
+            continue  # only its mode changed
         kind = Kind.ADDED if was is None else Kind.MOVED if was == oid else Kind.REPLACED
         put.append(Put(path, oid, kind))
     gone = tuple(sorted(before.keys() - after.keys()))

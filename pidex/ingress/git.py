@@ -259,12 +259,12 @@ class Pushes:
         counts = [f"{count} {kind.value}" for kind, count in counted.items() if count]
         counts += [f"{len(plan.removed)} removed"] if plan.removed else []
         log.info("push to %s by %s: %s", index, who.name or "anonymous", ", ".join(counts) or "nothing")
-        lying = {file.filename.casefold(): file for file in self._listed(index)} if plan.removed else {}
         lines = [f"{index}: {', '.join(counts)}"] if counts else []
+        elsewhere = self._arrivals.listed(index, map(filename_key, plan.removed))
         for path in plan.removed:
-            file = lying.get(filename_key(path))
-            if file is not None:
-                lines.append(pushes.spoken(f"{path}: still listed, since it also lies at {file.path}"))
+            if filename_key(path) in elsewhere:
+                other = elsewhere[filename_key(path)]
+                lines.append(pushes.spoken(f"{path}: still listed, since it also lies at {other}"))
         return lines[:REFUSED_LINES]
 
     def _finish(self, index: str, held: ExitStack) -> None:

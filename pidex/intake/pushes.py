@@ -51,6 +51,12 @@ class Arrivals(Deliveries):
         with self._catalogue.read() as conn:
             return {stone.key: stone for stone in tombstones.list(conn, index_of(conn, index).id)}
 
+    def listed(self, index: str, keys: Iterable[str]) -> Mapping[str, str]:
+        """Where those of the names lie that the index lists, by key."""
+        with self._catalogue.read() as conn:
+            found = files.find_by_keys(conn, index_of(conn, index).id, sorted(keys))
+        return {key: file.path for key, file in found.items()}
+
     def serial(self) -> int:
         """The number of the newest change of all."""
         with self._catalogue.read() as conn:

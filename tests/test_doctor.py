@@ -23,7 +23,7 @@ from pidex.catalogue.engine import Catalogue
 from pidex.core.model import Place, PlaceState, Problem, Stat
 from pidex.doctor import CHECKS, Check, Target, examine, machine, reach
 from tests.nobody import as_nobody, needs_root
-from tests.test_accounts import HASHES
+from tests.accounts.test_htpasswd import HASHES
 
 DAY = 86_400
 

@@ -9,7 +9,10 @@ from pidex.accounts.htpasswd import read
 if TYPE_CHECKING:
     from pidex.accounts.signing import Accounts
 
-__all__ = ["Accounts", "read"]
+__all__ = ["OPEN", "Accounts", "read"]
+
+#: The warning at a start with an empty guard (`-a . -P .`).
+OPEN = "Nobody needs to sign in: everybody may upload and delete here. `guard` changes that."
 
 
 def __getattr__(name: str) -> object:

@@ -24,7 +24,7 @@ from pidex.core import people
 from pidex.core.errors import BadRequest, Conflict, Forbidden, NotFound
 from pidex.core.model import Principal
 from pidex.core.people import identity
-from pidex.core.permissions import Action, Grant, Role
+from pidex.core.permissions import OPERATOR_GROUP, Action, Grant, Role
 from pidex.core.tokens import SCOPES, TokenScope, digest, hint, text
 
 #: Tokens of a user that work at the same time, globs of a token, and characters of a glob or a comment.
@@ -191,7 +191,7 @@ class Administration:
         within it. `expires` in Unix seconds.
         """
         scope = self._scope(scopes, indexes, projects, expires)
-        own = by.name == identity(user)
+        own = by.name == identity(user) and OPERATOR_GROUP not in by.groups
         if own and by.token is not None:
             _within(scope, by.token)
         elif not own:

@@ -110,6 +110,8 @@ class PasswordFile:
 
     def __init__(self, path: Path | None, log: Callable[[str], None] = lambda _: None) -> None:
         self._path = path
+        #: Whether there is a file at all.
+        self.given = path is not None
         self._log = log
         self._lock = threading.Lock()
         self._seen = _mark(path) if path is not None else None

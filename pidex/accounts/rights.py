@@ -67,6 +67,7 @@ class _State:
     held: dict[Hashable, _Held] = field(default_factory=dict)
     closed: dict[str, bool] = field(default_factory=dict)
     challenges: dict[str, bool] = field(default_factory=dict)
+    peopled: dict[str, bool] = field(default_factory=dict)
 
 
 class Rights:
@@ -152,6 +153,19 @@ class Rights:
                     for each in grants.list(conn)
                 )
             _remember(state.closed, index, known, CALLERS)
+        return known
+
+    def peopled(self) -> bool:
+        """Whether there is anybody who could sign in: users (whose tokens are), or a password file."""
+        if self._file.given:
+            return True
+        self.stamp()
+        state = self._state
+        known = state.peopled.get("")
+        if known is None:
+            with self._catalogue.read() as conn:
+                known = users.any_user(conn)
+            _remember(state.peopled, "", known, 1)
         return known
 
     def challenges(self, index: str) -> bool:

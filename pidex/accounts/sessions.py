@@ -69,6 +69,13 @@ class Sessions:
         principal = Principal(found.user, member, via="session", address=address)
         return Session(principal, found.csrf, found.expires / 1_000_000)
 
+    def principal(self, text: str, form: str | None, address: str | None = None) -> Principal | None:
+        """Who began a session; None where it is over, or where `form` is given and is not its secret."""
+        session = self.find(text, address)
+        if session is None or (form is not None and not is_form_of(session, form)):
+            return None
+        return session.principal
+
     def end(self, text: str, *, by: Principal) -> None:
         """End a session; nothing happens where there is none."""
         with self._catalogue.write() as conn:

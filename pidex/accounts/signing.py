@@ -84,6 +84,9 @@ class Accounts:
         """
         if header is None and not login:
             return ANONYMOUS
+        if not login and not self.rights.peopled():
+            # Nobody could be right: what clients send all the same means nothing.
+            return ANONYMOUS
         return self._recall(self._mark(header, login), self._credentials(self.rights.stamp()))
 
     def authenticate(
@@ -213,7 +216,7 @@ class Accounts:
         self._expendable.note_use(token_id, int(now * 1_000_000))
 
     def _mark(self, header: str | None, login: str | None) -> bytes:
-        text = f"\0{login}" if login else header or ""
+        text = f"login {login}" if login else f"header {header}"
         return hmac.digest(self._key, text.encode(errors="surrogatepass"), "sha256")
 
     def _recall(self, mark: bytes, stamp: tuple[int, int]) -> Principal | None:
@@ -288,12 +291,6 @@ class Accounts:
             "Uploads are closed: nobody may upload here yet. On the server run `pidex user add NAME`,"
             f" `pidex grant add user:NAME uploader --index {index}` and `pidex token create NAME --upload`."
         )
-
-    def open_sentence(self) -> str | None:
-        """The warning at a start that lets everybody change files; otherwise None."""
-        if not self.rights.open:
-            return None
-        return "Nobody needs to sign in (an empty guard, -a . -P .): everybody may upload and delete."
 
     def _reads(self, by: Principal, index: str, project: str | None) -> bool:
         return any(self.allows(by, action, index, project) for action in (Action.LIST, Action.READ))

@@ -34,6 +34,7 @@ _COLUMNS = (
 _FIND = select(*_COLUMNS).where(users.c.name == bindparam("name"))
 _LIST = select(*_COLUMNS).order_by(users.c.name)
 _SECRET = select(users.c.password_hash).where(users.c.name == bindparam("name"), users.c.disabled.is_(False))
+_ANY = select(users.c.id).limit(1)
 _ANY_PASSWORD = select(users.c.id).where(users.c.password_hash.is_not(None)).limit(1)
 _HERE = users.c.id == bindparam("of_user")
 
@@ -52,6 +53,11 @@ def list(conn: Connection) -> Sequence[User]:  # noqa: A001
 def find_secret(conn: Connection, name: str) -> str | None:
     """The password hash of a user who may sign in by password."""
     return conn.execute(_SECRET, {"name": identity(name)}).scalar_one_or_none()
+
+
+def any_user(conn: Connection) -> bool:
+    """Whether there are users."""
+    return conn.execute(_ANY).first() is not None
 
 
 def any_password(conn: Connection) -> bool:

@@ -341,7 +341,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
     from pidex.web.ledger import Ledger  # noqa: PLC0415
 
     settings = pidex.settings
-    accounts = pidex.accounts()
+    accounts, intake = pidex.accounts(), pidex.intake()
     ledger = Ledger(sink if settings.access_log else None, settings.log, pidex.metrics, worker=number)
     return application(
         pidex.resolver,
@@ -353,7 +353,9 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         signature=pidex.signature,
         ledger=ledger,
         metrics=pidex.metrics,
-        intake=pidex.intake(),
+        intake=intake,
+        curator=pidex.curator(intake, accounts),
+        administration=pidex.administration(),
         repositories=pidex.repositories(),
     )
 

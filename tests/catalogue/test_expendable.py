@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from pidex.catalogue import expendable
 from pidex.catalogue.expendable import Expendable
@@ -135,3 +136,21 @@ def test_a_forked_child_opens_the_file_itself(worker: Expendable, reconciler: Ex
             os._exit(0)
     os.waitpid(child, 0)
     assert reconciler.take_wanted() == [("main", "parent"), ("main", "child")]
+
+
+def test_last_uses_of_tokens(
+    worker: Expendable, reconciler: Expendable, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reconciler.uses() == {}
+    worker.note_use(1, 1_800_000_000_000_000)
+    worker.note_use(2, 5)
+    worker.note_use(2, 6)
+    assert reconciler.uses() == {1: 1_800_000_000_000_000, 2: 6}
+    path.unlink()
+    assert reconciler.uses() == {}
+    monkeypatch.setattr(
+        expendable, "_OLD", select(expendable.uses.c.token_id).order_by(-expendable.uses.c.at).offset(2)
+    )
+    for number in (3, 4, 5):
+        worker.note_use(number, number)
+    assert reconciler.uses() == {4: 4, 5: 5}, "the one unused for longest goes"

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pidex.catalogue.engine import Catalogue
     from pidex.catalogue.expendable import Expendable
     from pidex.curator import Curator
+    from pidex.ingress.ftp import Ftp
     from pidex.ingress.git import Pushes
     from pidex.intake import Intake
     from pidex.reconciler import Reconciler
@@ -52,7 +53,7 @@ READY_SECONDS = 0.02
 #: Bytes of a signature, and of a welcome page.
 SIGNATURE_BYTES, WELCOME_BYTES = 64 * 1024, 1024 * 1024
 #: What only a restart changes.
-_FIXED = ("host", "port", "socket", "workers", "data", "tls_cert", "tls_key", "grace")
+_FIXED = ("host", "port", "socket", "workers", "data", "tls_cert", "tls_key", "grace", "ftp_port", "ftp_host")
 
 log = logging.getLogger("pidex")
 
@@ -194,6 +195,25 @@ class Pidex:
         config = [] if self.settings.config is None else ["--config", str(self.settings.config)]
         place = ["--index", index, "--data", str(self.data), *config, *map(str, self.settings.folders)]
         return [sys.executable, "-P", "-m", "pidex", "git", "hook", "pre-receive", *place]
+
+    def ftp(self, listener: socket.socket) -> Ftp:
+        """The FTP server over a listening socket."""
+        from pidex.core.addresses import port_range  # noqa: PLC0415
+        from pidex.ingress.drafts import Drafts  # noqa: PLC0415
+        from pidex.ingress.ftp import Ftp, Terms  # noqa: PLC0415  # an extra
+        from pidex.ingress.visit import Services  # noqa: PLC0415
+
+        settings, accounts, intake = self.settings, self.accounts(), self.intake()
+        curator, drafts = self.curator(intake, accounts), Drafts(self.clock)
+        ports = settings.ftp_passive_ports
+        terms = Terms(
+            passive_ports=None if ports is None else port_range(ports),
+            masquerade=settings.ftp_masquerade,
+            tls=settings.ftp_tls,
+            certificate=_certificate(settings),
+        )
+        services = Services(accounts, intake, self.resolver, curator, drafts, (DEFAULT_INDEX,))
+        return Ftp(listener, services, terms)
 
     def signature(self, file: File) -> bytes | None:
         """The `.asc` that lies beside a file in its folder; None where there is none."""
@@ -416,6 +436,7 @@ class _Main:
         self._settings = source.settings()
         self._pidex: Pidex | None = None
         self._stop_loops: Callable[[], None] = lambda: None
+        self._ftp: socket.socket | None = None
 
     def run(self) -> int:
         """Check, lock, listen, migrate, serve."""
@@ -441,6 +462,12 @@ class _Main:
             else:
                 listener = processes.listen(settings.host, settings.port)
                 self._port = listener.getsockname()[1]
+            if settings.ftp_port:
+                from pidex.ingress import ftp  # noqa: F401, PLC0415  # an extra: missed now, not later
+
+                self._ftp = processes.listen(
+                    settings.ftp_host or settings.host, settings.ftp_port, by=("ftp_port", "ftp_host")
+                )
             self._ready = data / "ready"
             self._ready.unlink(missing_ok=True)
             Metrics(data / "metrics").clear()
@@ -460,8 +487,9 @@ class _Main:
             return server.run()
         finally:
             self._stopped()
-            if listener is not None:
-                listener.close()
+            for each in (listener, self._ftp):
+                if each is not None:
+                    each.close()
             if settings.socket is not None and listener is not None:
                 settings.socket.unlink(missing_ok=True)
             lock.release()
@@ -470,9 +498,12 @@ class _Main:
         """Make the catalogue ready, start the loops, and let the workers answer."""
         self._pidex = pidex = build(self._settings, self._source.environ, create=True)
         _restart(pidex)
-        self._stop_loops = _start_loops(pidex)
+        self._stop_loops = _start_loops(pidex, self._ftp)
         self._ready.write_text(str(os.getpid()), encoding="ascii")
         log.info("%s", _start_line(self._settings, self._pidex.data, getattr(self, "_port", 0)))
+        if self._ftp is not None:
+            host, port = self._ftp.getsockname()[:2]
+            log.info("FTP at ftp://%s:%d/, TLS: %s", host, port, self._settings.ftp_tls)
         if not self._settings.guard:
             log.warning("%s", OPEN)
 
@@ -507,7 +538,7 @@ class _Main:
         old, self._pidex, self._settings = self._pidex, pidex, settings
         if old is not None:
             old.close()
-        self._stop_loops = _start_loops(pidex)
+        self._stop_loops = _start_loops(pidex, self._ftp)
         log.info("The settings were read again.")
         return True
 
@@ -531,7 +562,7 @@ def _restart(pidex: Pidex) -> None:
         log.warning("Uploads that the last stop cut off: %d finished, %d undone.", finished, undone)
 
 
-def _start_loops(pidex: Pidex) -> Callable[[], None]:
+def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
     """Start reconciler, watch, snapshots and bookkeeping; returns what stops them."""
     from pidex.ingress.control import Control  # noqa: PLC0415
     from pidex.ingress.watch import Watch  # noqa: PLC0415
@@ -550,6 +581,8 @@ def _start_loops(pidex: Pidex) -> Callable[[], None]:
         "control": Control(pidex.data, pidex.calls(pushes)).run,
         "git": pushes.run,
     }
+    if ftp is not None:
+        loops["ftp"] = lambda stop: pidex.ftp(ftp).run(stop)
     if settings.snapshots:
         loops["snapshots"] = lambda stop: _snapshots(pidex, stop)
     running = Loops(loops)

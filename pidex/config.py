@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
+from pidex.core import addresses
 from pidex.core.errors import ConfigError
 
 ENV_PREFIX = "PIDEX_"
@@ -63,33 +63,9 @@ def _setting(default: Any, kind: str, doc: str, **rest: Any) -> Any:
     return field(default=default, metadata={"setting": Meta(kind, doc, optional=default is None, **rest)})
 
 
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError
-    if parts.username is not None or parts.password is not None or re.search(r"[\s\x00-\x1f\x7f]", text):
-        raise ValueError
-    _ = parts.port  # raises ValueError where it is no port
-    return text
-
-
-def _login_header(text: str) -> str:
-    if text.lower() in (
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "host",
-        "x-forwarded-for",
-        "forwarded",
-    ):
-        raise ValueError
-    return text.lower()
-
-
-def _proxy(text: str) -> str:
-    import ipaddress  # noqa: PLC0415  # 5 ms, and most servers trust nobody
-
-    return text if text == "unix" else str(ipaddress.ip_network(text, strict=False))
+def _ports(text: str) -> str:
+    ports = addresses.port_range(text)
+    return f"{ports[0]}-{ports[-1]}"
 
 
 # A table: one look shows a whole row.
@@ -126,12 +102,12 @@ class Settings:
         allowed="a path such as /python, of letters, digits and . _ ~ -")
     public_url: str | None = _setting(
         None, "text", "The URL at which clients reach this server, prefix included. Default: as asked for.",
-        check=lambda text: _url(text).rstrip("/"),
+        check=lambda text: addresses.url(text).rstrip("/"),
         allowed="an http or https URL without credentials or a query")
     trusted_proxies: tuple[str, ...] = _setting(
         (), "words", "Reverse proxies whose X-Forwarded-* headers are believed: addresses, networks"
         " (10.0.0.0/8), or `unix` for whoever connects by the Unix socket.",
-        check=_proxy, allowed="addresses, networks or 'unix', separated by commas")
+        check=addresses.proxy, allowed="addresses, networks or 'unix', separated by commas")
     tls_cert: Path | None = _setting(
         None, "path", "The certificate chain for https and HTTP/2 (PEM). Needs tls_key.")
     tls_key: Path | None = _setting(
@@ -175,7 +151,7 @@ class Settings:
     fallback_url: str | None = _setting(
         None, "text", "Redirect unknown projects to this simple index, as pypiserver does. Beware: a"
         " misspelt private name is then asked there.",
-        check=lambda text: _url(text).rstrip("/") + "/",
+        check=lambda text: addresses.url(text).rstrip("/") + "/",
         allowed="an http or https URL without credentials or a query")
     welcome: Path | None = _setting(
         None, "path", "The welcome page's HTML, in which {{URL}}, {{SIMPLE}}, {{PACKAGES}}, {{NUMPKGS}} and"
@@ -192,11 +168,28 @@ class Settings:
     login_header: str | None = _setting(
         None, "text", "The header in which a trusted proxy says who signed in to it, as X-Forwarded-User."
         " The proxy has to remove it from what clients send. Needs trusted_proxies.",
-        pattern=r"[A-Za-z][A-Za-z0-9-]{0,63}", check=_login_header,
+        pattern=r"[A-Za-z][A-Za-z0-9-]{0,63}", check=addresses.login_header,
         allowed="the name of a header of its own, such as X-Forwarded-User")
     hash_fragment: str = _setting(
         "sha256", "choice", "The hash in the links of HTML pages; without one, clients check nothing.",
         choices=("sha256", "none"))
+    ftp_port: int = _setting(
+        0, "integer", "The TCP port of the FTP server; 0: there is none. Needs the extra `ftp`.",
+        least=0, most=65535)
+    ftp_host: str | None = _setting(
+        None, "text", "The address on which FTP listens. Default: that of host.",
+        pattern=r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?\]?",
+        check=lambda text: text.strip("[]"), allowed="an address or a host name")
+    ftp_passive_ports: str | None = _setting(
+        None, "text", "The ports of FTP's passive data connections, such as 60000-60100, to be opened in a"
+        " firewall. Default: any free port.", pattern=r"[0-9]{1,5}-[0-9]{1,5}", check=_ports,
+        allowed="two ports from 1024 to 65535, the lower first, such as 60000-60100")
+    ftp_tls: str = _setting(
+        "off", "choice", "TLS for FTP (AUTH TLS), with tls_cert and tls_key: not at all, where the client"
+        " asks for it, or always.", choices=("off", "optional", "required"))
+    ftp_masquerade: str | None = _setting(
+        None, "text", "The IPv4 address under which clients reach FTP's passive ports, behind NAT.",
+        check=addresses.ipv4, allowed="an IPv4 address")
     snapshots: int = _setting(
         7, "integer", "Daily snapshots of the catalogue to keep; 0 takes none.", least=0, most=3650)
     sandbox_children: int = _setting(
@@ -414,6 +407,8 @@ def _agree(result: Sequence[Effective]) -> None:
     for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
         if by[one].value and not by[other].value:
             raise ConfigError(f"{one} ({by[one].origin}) needs {other} beside it: https takes both.")
+    if by["ftp_tls"].value != "off" and not by["tls_cert"].value:
+        raise ConfigError(f"ftp_tls ({by['ftp_tls'].origin}) needs a certificate: set tls_cert and tls_key.")
     if by["login_header"].value and not by["trusted_proxies"].value:
         raise ConfigError(
             f"login_header ({by['login_header'].origin}) is believed of trusted proxies alone, and there is"

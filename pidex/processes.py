@@ -150,15 +150,18 @@ class Loops:
                 return
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Listen on TCP; port 0 takes a free one, `::` takes IPv4 too. Raises `CannotStart` with one sentence."""
+def listen(host: str, port: int, *, by: tuple[str, str] = ("-p", "-i")) -> socket.socket:
+    """Listen on TCP; port 0 takes a free one, `::` takes IPv4 too. Raises `CannotStart` with one sentence.
+
+    `by`: the settings that name port and host.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError) as error:
         raise CannotStart(
-            f"The address {host} cannot be listened on: {_said(error)}. Choose one with -i."
+            f"The address {host} cannot be listened on: {_said(error)}. Choose one with {by[1]}."
         ) from error
     listener = socket.socket(family, kind, protocol)
     try:
@@ -172,14 +175,14 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise CannotStart(
-                f"Port {port} of {host} is taken by another program. Choose another with -p, or stop it."
+                f"Port {port} of {host} is taken by another program. Choose another with {by[0]}, or stop it."
             ) from error
         if error.errno == errno.EACCES:
             raise CannotStart(
                 f"Port {port} needs more rights than this user has. Choose one above 1023."
             ) from error
         raise CannotStart(
-            f"{host} port {port} cannot be listened on: {_said(error)}. Choose an address with -i."
+            f"{host} port {port} cannot be listened on: {_said(error)}. Choose an address with {by[1]}."
         ) from error
     listener.setblocking(False)
     return listener

@@ -55,6 +55,8 @@ NOT_WHEN_IDLE = {
     "aiohttp": "no request goes out",
     "rich": "only on a terminal",
     "psycopg": "only for a catalogue in PostgreSQL",
+    "pyftpdlib": "only with ftp_port",
+    "OpenSSL": "only with ftp_port",
     "watchfiles": "the worker watches nothing",
 }
 

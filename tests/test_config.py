@@ -66,6 +66,8 @@ def test_every_setting_has_three_forms(tmp_path: Path) -> None:
         "health_path": ("/up", "/up"),
         "file_cache_control": ("no-store", "no-store"),
         "passwords": ("pw", "pw"),
+        "ftp_passive_ports": ("60000-60100", "60000-60100"),
+        "ftp_masquerade": ("192.0.2.10", "192.0.2.10"),
     }
     for field, meta in settings_fields():
         if not meta.in_file:
@@ -311,6 +313,9 @@ EXAMPLES: dict[str, object] = {
     "welcome": "/etc/pidex/welcome.html",
     "passwords": "/etc/pidex/htpasswd",
     "login_header": "x-forwarded-user",
+    "ftp_host": "0.0.0.0",
+    "ftp_passive_ports": "60000-60100",
+    "ftp_masquerade": "192.0.2.10",
 }
 
 

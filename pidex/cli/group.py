@@ -34,6 +34,13 @@ COMMANDS = {
     "git": ("git", "Fill an index by git push."),
     "config": ("configuration", "Show, check and describe the settings."),
 }
+#: Module: the extra that brings it, and what that stands for. The extra's own name would ask an index for
+#: pidex, which may be somebody else's there.
+EXTRAS = {
+    "psycopg": ("postgres", "'psycopg[binary]'"),
+    "pyftpdlib": ("ftp", "pyftpdlib pyopenssl"),
+    "OpenSSL": ("ftp", "pyftpdlib pyopenssl"),
+}
 DONE, FAILED, USAGE, UNHEALTHY, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -138,11 +145,11 @@ def guarded(
 def missing(module: str) -> str:
     """What to install where a module is missing: named by its extra where it belongs to one."""
     top = module.partition(".")[0]
-    extra = {"psycopg": "postgres"}.get(top)
+    extra, projects = EXTRAS.get(top, ("", ""))
     if extra:
         return (
-            f"the Python module {top} is missing, which the extra {extra} brings."
-            f" Install it with: {sys.executable} -m pip install 'pidex[{extra}]'"
+            f"the Python module {top} is missing, which the extra {extra} of pidex brings."
+            f" Install it with: {sys.executable} -m pip install {projects}"
         )
     if top == "pidex":
         return (

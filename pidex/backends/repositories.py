@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import select
 import shlex
 import shutil
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from pidex.backends import cgi
 from pidex.backends.git import Git, Repository
+from pidex.backends.running import await_end, process_of
 from pidex.core.errors import Busy, NotFound
 from pidex.core.pushes import BRANCH
 
@@ -200,53 +200,3 @@ def follow_work_tree(git: Git, folder: Path) -> list[str]:
         git.run("config", name, value, environ=environ, folder=folder)
     told = git.run("status", "--porcelain", "-z", "--no-renames", environ=environ, folder=folder)
     return [entry.decode("utf-8", "replace") for entry in told.split(b"\0") if entry]
-
-
-# --- processes ----------------------------------------------------------------------------------------------
-
-
-def process_of(pid: int) -> tuple[int, str]:
-    """A process by number and start, so that a later one of the same number is another."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        return pid, text.rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return pid, ""
-
-
-def await_end(of: tuple[int, str], seconds: float) -> bool:
-    """Wait until a process has ended; whether it has. A zombie has."""
-    pid, _ = of
-    end = time.monotonic() + seconds
-    with contextlib.ExitStack() as stack:
-        fd = None
-        with contextlib.suppress(OSError, AttributeError):
-            fd = os.pidfd_open(pid)
-            stack.callback(os.close, fd)
-        while not _ended(of):
-            left = end - time.monotonic()
-            if left <= 0:
-                return False
-            if fd is None:
-                time.sleep(min(left, LOOK_SECONDS))
-            else:
-                select.select([fd], [], [], min(left, 1.0))
-        return True
-
-
-def _ended(of: tuple[int, str]) -> bool:
-    pid, started = of
-    if started:
-        try:
-            text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return True
-        fields = text.rpartition(")")[2].split()
-        return fields[0] in "ZX" or fields[19] != started
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

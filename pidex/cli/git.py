@@ -15,6 +15,7 @@ from pidex.cli.calls import call
 from pidex.cli.options import settings, settings_options
 from pidex.config import ENV_PREFIX, environment, load
 from pidex.core.errors import PidexError
+from pidex.core.hooks import PUSHER
 from pidex.core.model import DEFAULT_INDEX
 
 #: What every command needs to find the data directory and, where no server runs, the folders.
@@ -152,8 +153,7 @@ def pre_receive(index: str, **flags: Any) -> int:
 
 
 def _asked(given: Any, index: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
-    from pidex.backends.repositories import process_of
-    from pidex.web.git import PUSHER
+    from pidex.backends.running import process_of
 
     args = {
         "index": index,

@@ -6,13 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pidex.core import names
 from pidex.core.errors import BadName
 from pidex.core.folder import filename_key, is_sidecar
-from pidex.core.model import Principal
-from pidex.core.tokens import TokenScope
 
 #: The one branch that an index follows.
 BRANCH = "main"
@@ -268,27 +266,6 @@ def record(text: str) -> Record:
 def undo(kept: Record, tip: str | None) -> tuple[Moved, ...]:
     """Which of a record's files have to go back to what the branch has: none where it moved as announced."""
     return () if tip == kept.new else kept.files
-
-
-# --- who pushes ---------------------------------------------------------------------------------------------
-
-
-def principal_text(by: Principal) -> str:
-    """A caller as one line, for a child process of ours."""
-    token = None if by.token is None else asdict(by.token)
-    return json.dumps({**by._asdict(), "groups": sorted(by.groups), "token": token})
-
-
-def principal(text: str) -> Principal:
-    """The caller of `principal_text`. Raises `ValueError`."""
-    try:
-        told: dict[str, Any] = json.loads(text)
-        if told["token"] is not None:
-            lists = ("indexes", "projects", "scopes")
-            told["token"] = TokenScope(**{**told["token"], **{n: tuple(told["token"][n]) for n in lists}})
-        return Principal(**{**told, "groups": frozenset(told["groups"])})
-    except (KeyError, TypeError) as error:
-        raise ValueError("nobody that this server named") from error
 
 
 def lines(refusals: Iterable[Refusal], most: int) -> list[str]:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from pidex.core import names, pushes
+from pidex.core import hooks, names, pushes
 from pidex.core.errors import BadRequest, Busy, Conflict, PidexError
 from pidex.core.folder import filename_key
 from pidex.core.interfaces import Clock, Storage
@@ -112,7 +112,7 @@ class Pushes:
         `pusher`: who pushes by HTTP, as this server told its child; else it is `by`, who owns the directory.
         """
         try:
-            who = by if pusher is None else pushes.principal(pusher)
+            who = by if pusher is None else hooks.principal(pusher)
             told = pushes.updates(updates)
         except ValueError as error:
             raise BadRequest(f"This is no push: {error}.") from None

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from starlette.routing import Route
 
-from pidex.core import pushes
+from pidex.core import hooks
 from pidex.core.errors import (
     Busy,
     Forbidden,
@@ -30,8 +30,6 @@ from pidex.web.site import Site
 EXCHANGES, RETRY_SECONDS = 16, 5
 #: Seconds without a byte of a request's body after which it is given up (T17).
 IDLE_SECONDS = 120.0
-#: How git's child processes are told who pushes.
-PUSHER = "INDEX_PUSHER"
 
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
 _PATH = re.compile(r"/([A-Za-z0-9][A-Za-z0-9._-]*)\.git(?:/(.*))?", re.DOTALL)
@@ -121,12 +119,12 @@ class Clones:
             self._running -= 1
 
     def _admit(self, call: Call, index: str, service: str) -> None:
-        """Who is asking, and whether they may. Sets `call.by`; the same whether or not there is anything.
+        """Whether who asks may; the same whether or not there is anything.
 
         git sends credentials only after a 401, so strangers get one wherever signing in may help.
         """
         accounts = self._site.accounts
-        call.by = by = accounts.authenticate(call.headers.get("authorization"), call.origin.client)
+        by = call.by
         if service == FETCH:
             self._read(by, index)
         elif not any(accounts.allows(by, action, index) for action in (Action.UPLOAD, Action.DELETE)):
@@ -185,7 +183,7 @@ class _Exchange:
             "CONTENT_TYPE": headers.get("content-type", ""),
             "REMOTE_ADDR": call.origin.client,
             "REMOTE_USER": call.by.name or "anonymous",
-            PUSHER: pushes.principal_text(call.by),
+            hooks.PUSHER: hooks.principal_text(call.by),
         }
         length = headers.get("content-length", "")
         if call.method == "POST" and _LENGTH.fullmatch(length):

@@ -15,12 +15,8 @@ import pytest
 
 from pidex.backends import cgi
 from pidex.backends.git import Failed, Git, Missing, Repository
-from pidex.backends.repositories import (
-    Repositories,
-    await_end,
-    follow_work_tree,
-    process_of,
-)
+from pidex.backends.repositories import Repositories, follow_work_tree
+from pidex.backends.running import await_end, process_of
 from pidex.core.errors import BadRequest, Busy, NotFound
 from pidex.core.pushes import REF, Moved, Record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pidex.core import pushes
+from pidex.core import hooks, pushes
 from pidex.core.model import Principal
 from pidex.core.pushes import Kind, Moved, Node, Put, Record, Update
 from pidex.core.tokens import TokenScope
@@ -179,12 +179,12 @@ def test_a_push_whose_branch_moved_has_nothing_to_undo() -> None:
 def test_a_caller_survives_the_way_through_a_child_process() -> None:
     scope = TokenScope(7, ("main",), ("a*", "b"), ("upload",), 12.5)
     by = Principal("ann", frozenset({"authenticated", "team"}), scope, "token", "10.0.0.1")
-    assert pushes.principal(pushes.principal_text(by)) == by
+    assert hooks.principal(hooks.principal_text(by)) == by
     nobody = Principal()
-    assert pushes.principal(pushes.principal_text(nobody)) == nobody
+    assert hooks.principal(hooks.principal_text(nobody)) == nobody
     for wrong in ("", "{}", "null", '{"token": null, "groups": [], "root": true}'):
         with pytest.raises(ValueError):  # noqa: PT011
-            pushes.principal(wrong)
+            hooks.principal(wrong)
 
 
 def test_lines_have_a_limit_and_no_control_characters() -> None:

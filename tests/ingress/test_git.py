@@ -21,6 +21,7 @@ from pidex.catalogue import admissions, audit, indexes, tombstones
 from pidex.config import load
 from pidex.core import pushes as values
 from pidex.core.errors import Busy, Conflict, Forbidden, NotFound
+from pidex.core.hooks import PUSHER, principal_text
 from pidex.core.model import OPERATOR, Entry, File, Principal
 from pidex.core.permissions import Action
 from pidex.core.pushes import Kind, Moved, Record
@@ -28,7 +29,6 @@ from pidex.ingress import git as ingress
 from pidex.ingress.control import Control
 from pidex.ingress.git import Pushes
 from pidex.intake.pushes import Arrivals
-from pidex.web.git import PUSHER
 from tests.direct import DirectInspector
 from tests.samples import sdist, wheel, write
 
@@ -80,7 +80,7 @@ class Clone:
     def push(self, *arguments: str, by: Principal | None = None) -> str:
         """Commit everything and push; what git said. `CalledProcessError` where it was refused."""
         self.commit()
-        environ = {} if by is None else {PUSHER: values.principal_text(by)}
+        environ = {} if by is None else {PUSHER: principal_text(by)}
         return self.git("push", "origin", *(arguments or ("main",)), **environ)
 
     def refused(self, *arguments: str, by: Principal | None = None) -> list[str]:

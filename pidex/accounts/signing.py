@@ -84,10 +84,11 @@ class Accounts:
         """
         if header is None and not login:
             return ANONYMOUS
-        if not login and not self.rights.peopled():
+        known = self._recall(self._mark(header, login), self._credentials(self.rights.stamp()))
+        if known is None and not login and not self.rights.peopled():
             # Nobody could be right: what clients send all the same means nothing.
             return ANONYMOUS
-        return self._recall(self._mark(header, login), self._credentials(self.rights.stamp()))
+        return known
 
     def authenticate(
         self, header: str | None, address: str | None = None, *, login: str | None = None

@@ -50,7 +50,11 @@ class Call:
 
     @property
     def accept(self) -> str | None:
-        return self.headers.get("accept")
+        found = self.headers.get("accept")
+        if found is not None and "text/plain" in found and self.method == "POST" and self.path[:3] != "/-/":
+            # `uv publish` asks for JSON first and prints only its code; of plain text it prints everything.
+            return "text/plain"
+        return found
 
     @property
     def up(self) -> str:

@@ -57,6 +57,7 @@ CLIENTS = {
         Client("pip20", **BEFORE_312),
         Client("easy-install", **BEFORE_312),
         Client("uv"),
+        Client("twine"),
         Client("poetry"),
         Client("pdm"),
         Client("supervisor", (3, 8)),

@@ -178,6 +178,7 @@ KINDS: dict[str, type[Installer]] = {
     "pip19": Pip,
     "pip20": Pip,
     "uv": Uv,
+    "twine": Installer,
     "poetry": Poetry,
     "pdm": Pdm,
     "easy-install": Installer,

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from pidex.backends.sandbox import Sandbox
     from pidex.catalogue.engine import Catalogue
     from pidex.catalogue.expendable import Expendable
+    from pidex.core.model import Principal
+    from pidex.core.permissions import Action, Visibility
     from pidex.curator import Curator
     from pidex.ingress.ftp import Ftp
     from pidex.ingress.git import Pushes
@@ -83,9 +85,16 @@ class Pidex:
     metrics: Metrics
     clock: Callable[[], float]
     _closers: list[Callable[[], None]] = field(default_factory=list)
+    _accounts: Accounts | None = None
 
     def accounts(self) -> Accounts:
-        """Who asks, and what they may: one for each face, since each has to hear of changes itself."""
+        """Who asks, and what they may: one for all faces of a process."""
+        found = self._accounts
+        if found is None:
+            found = self._accounts = self._make_accounts()
+        return found
+
+    def _make_accounts(self) -> Accounts:
         from pidex.accounts.signing import Accounts  # noqa: PLC0415  # see above
 
         settings = self.settings
@@ -255,16 +264,22 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
             indexes.ensure(conn, DEFAULT_INDEX, time.time(), settings.mutability)
         _identify(data)
     storage = Folder(folders, data / "kept")
-    return Pidex(
+
+    def visibility(by: Principal, index: str, action: Action) -> Visibility:
+        # Made when somebody asks who is not the operator: commands need no password file.
+        return pidex.accounts().visibility(by, index, action)
+
+    pidex = Pidex(
         settings=settings,
         data=data,
         catalogue=catalogue,
         expendable=Expendable(data / "cache.db"),
         storage=storage,
-        resolver=Resolver(catalogue, storage, time.time),
+        resolver=Resolver(catalogue, storage, time.time, visibility),
         metrics=Metrics(data / "metrics"),
         clock=time.time,
     )
+    return pidex
 
 
 @contextmanager
@@ -357,7 +372,8 @@ def _await(ready: Path, parent: int) -> None:
 
 def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
     """The web face over the parts."""
-    from pidex.web.asgi import application  # noqa: PLC0415  # commands do without it
+    from pidex.accounts.sessions import Sessions  # noqa: PLC0415  # commands do without it
+    from pidex.web.asgi import application  # noqa: PLC0415
     from pidex.web.ledger import Ledger  # noqa: PLC0415
 
     settings = pidex.settings
@@ -377,6 +393,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         curator=pidex.curator(intake, accounts),
         administration=pidex.administration(),
         repositories=pidex.repositories(),
+        sessions=Sessions(pidex.catalogue, clock=pidex.clock, random=secrets.token_bytes),
     )
 
 
@@ -390,7 +407,7 @@ def _options(settings: Settings, number: int, instance: str) -> Options:
         public_url=settings.public_url,
         trusted_proxies=settings.trusted_proxies,
         indexes=(DEFAULT_INDEX,),
-        guard=settings.guard & {"list", "download"},
+        login_header=settings.login_header,
         page_wait=settings.page_wait,
         page_cache=settings.page_cache * 1024 * 1024,
         unmatched_accept=settings.unmatched_accept,

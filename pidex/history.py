@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from pidex.catalogue import files, indexes, journal, projects, releases, scans, statuses
@@ -11,7 +11,7 @@ from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import names
 from pidex.core.errors import Busy, NotFound
 from pidex.core.model import Change, Hit, Page, Principal, Release, Status
-from pidex.core.permissions import Visibility
+from pidex.core.permissions import OPERATOR_GROUP, Action, Visibility
 from pidex.core.pypijson import chosen_version, metadata_file
 from pidex.core.queries import Query
 
@@ -23,6 +23,11 @@ MAX_CHANGES = 50_000
 CANDIDATES, LOOKED_AT = 10_000, 1_000
 
 
+#: What a caller may list or read of an index: `Accounts.visibility`.
+Visibilities = Callable[[Principal, str, Action], Visibility]
+EVERYTHING = Visibility(frozenset({"*"}))
+
+
 class History(ABC):
     """The part of the resolver that looks back. Names only projects that `visible` says `by` may see.
 
@@ -30,22 +35,27 @@ class History(ABC):
     """
 
     _catalogue: Catalogue
+    _visibility: Visibilities | None
 
     @abstractmethod
     def page(self, index: str, project: str, *, by: Principal) -> Page:
         """Everything the index says about a project; `NotFound` where `by` may not know of it."""
 
-    def visible(self, index: str, *, by: Principal) -> Visibility:
-        """Which projects of an index a caller may know of."""
-        return Visibility(frozenset({"*"}))
+    def visible(self, index: str, *, by: Principal, action: Action = Action.LIST) -> Visibility:
+        """Which projects of an index a caller may know of (or, by `action`, read the files of).
+
+        The one filter: whatever tells of projects goes through it (T26). It looks at names alone, so what it
+        hides is answered for in the same way whether it is there or not.
+        """
+        if self._visibility is None or OPERATOR_GROUP in by.groups:
+            return EVERYTHING if by.token is None else Visibility(frozenset({"*"}), by.token.projects)
+        return self._visibility(by, index, action)
 
     def serial(self, index: str, *, by: Principal) -> int:
         """The serial of the newest change of any project; 0 where there is none."""
         visible = self.visible(index, by=by)
         with self._catalogue.read() as conn:
-            here = index_of(conn, index)
-            found = journal.newest(conn, here.id)
-            return next((change.serial for change in found if visible.sees(change.project)), 0)
+            return newest_serial(conn, index_of(conn, index), visible)
 
     def changes(
         self, index: str, since: int, limit: int = MAX_CHANGES, *, by: Principal, after: int = 0
@@ -110,6 +120,14 @@ def index_of(conn: Connection, name: str) -> indexes.Index:
     if found is None:
         raise NotFound("There is no such index.")
     return found
+
+
+def newest_serial(conn: Connection, index: indexes.Index, visible: Visibility) -> int:
+    """The serial of the newest change of a project that may be seen; 0 where there is none."""
+    if visible.nothing:
+        return 0
+    found = journal.newest(conn, index.id)
+    return next((change.serial for change in found if visible.sees(change.project)), 0)
 
 
 def is_storable(text: str) -> bool:

@@ -45,6 +45,9 @@ _LIST_OPEN = _LIST.where(
     )
     .exists()
 )
+_SIZES = (
+    select(projects.c.project, projects.c.files).where(_HERE).execution_options(yield_per=FETCH_ROWS)
+)
 _COUNT = select(func.count()).select_from(projects).where(_HERE)
 _LIKE = (
     select(projects.c.project)
@@ -91,6 +94,12 @@ def list(conn: Connection, index_id: int, *, withheld: bool = False) -> Iterator
 def count(conn: Connection, index_id: int) -> int:
     """How many projects have files."""
     return int(conn.execute(_COUNT, {"of_index": index_id}).scalar_one())
+
+
+def sizes(conn: Connection, index_id: int) -> Iterator[tuple[str, int]]:
+    """Each project that has files, and how many. The connection stays busy until the end."""
+    for project, number in conn.execute(_SIZES, {"of_index": index_id}):
+        yield project, int(number)
 
 
 def starting(conn: Connection, index_id: int, start: str, limit: int) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pidex.core.model import ANONYMOUS, Principal
 from pidex.web.origin import Origin
-from pidex.web.replies import Reply
+from pidex.web.replies import EVERYBODY, Reply
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -44,6 +44,7 @@ class Call:
         self.origin = Origin("", "", False, False)
         self.params: Mapping[str, str] = {}  # what the route's path holds
         self.by: Principal = ANONYMOUS
+        self.audience = EVERYBODY  # who else may have the answer
         self.kind = "other"
         self.status = 0
         self.sent = 0

@@ -11,7 +11,7 @@ from pidex.core.model import File
 from pidex.core.negotiation import encoding, etag_matches
 from pidex.core.simpleapi import file_path
 from pidex.web.call import Call
-from pidex.web.files import OpenFile, answer, check, pump
+from pidex.web.files import OpenFile, answer, check, file_headers, pump
 from pidex.web.listings import send
 from pidex.web.pages import Address, Built
 from pidex.web.replies import Reply, redirect, reply
@@ -28,7 +28,8 @@ async def download(site: Site, call: Call) -> None:
     if len(one) != 2 or len(two) != 2 or not _DIGEST.fullmatch(digest):
         await find(site, call)
         return
-    await site.admit(call, "download")
+    suffix = next((end for end in _SIDECARS if filename.endswith(end)), "")
+    await site.admit(call, "download", _project(filename.removesuffix(suffix)))
     if filename.endswith(".metadata"):
         await _metadata(site, call, digest, filename.removesuffix(".metadata"))
     elif filename.endswith(".asc"):
@@ -40,11 +41,11 @@ async def download(site: Site, call: Call) -> None:
 
 async def find(site: Site, call: Call) -> None:
     """`/packages/<filename>`, or pypiserver's `/packages/<folder>/<filename>`: to the file's lasting URL."""
-    await site.admit(call, "download")
     path = call.rest.removeprefix("/packages/")
     suffix = next((end for end in _SIDECARS if path.endswith(end)), "")
     path = path.removesuffix(suffix)
     filename = path.rpartition("/")[2]
+    await site.admit(call, "download", _project(filename))
 
     def look() -> File | None:
         return site.resolver.find(call.index, filename, by=call.by)
@@ -52,10 +53,8 @@ async def find(site: Site, call: Call) -> None:
     found = await site.pages.patiently(look, call.index, _project(filename)) if filename else None
     if found is None or path not in (filename, found.path):
         raise NotFound(f"There is no file {path} here.")
-    private = "download" in site.options.guard
-    await call.reply(
-        redirect(302, f"{call.up}packages/{file_path(found)}{suffix}", call.query, private=private)
-    )
+    target = f"{call.up}packages/{file_path(found)}{suffix}"
+    await call.reply(redirect(302, target, call.query, private=call.audience.private))
 
 
 async def _file(site: Site, call: Call, digest: str, filename: str) -> None:
@@ -79,7 +78,9 @@ async def _open(site: Site, call: Call, digest: str, filename: str) -> OpenFile:
 
     def locate() -> OpenFile:
         file = site.resolver.locate(call.index, digest, filename, by=call.by)
-        return OpenFile(call.index, file, site.resolver.open(file), site.file_headers)
+        call.audience = site.gate.audience(call.by, call.index, "download", file.project)
+        handle = site.resolver.open(file)
+        return OpenFile(call.index, file, handle, _headers(site, call), private=call.audience.private)
 
     seen = site.pages.changes
     opened = await site.pages.patiently(locate, call.index, _project(filename))
@@ -121,9 +122,9 @@ async def _metadata(site: Site, call: Call, digest: str, filename: str) -> None:
         if file.metadata_sha256 is None:
             raise NotFound(f"{filename} has no .metadata beside it.")
         data = site.resolver.metadata(call.index, file, by=call.by)
-        return Built((data,), "application/octet-stream", site.file_headers["cache-control"])
+        return Built((data,), "application/octet-stream", _headers(site, call)["cache-control"])
 
-    address = Address(call.path, call.index, project, "download", "metadata", typed=False)
+    address = Address(call.path, call.index, project, "download", "metadata", False, call.audience)
     slot = (None, encoding(call.headers.get("accept-encoding")))
     await send(call, await site.pages.get(address, slot, build))
 
@@ -139,9 +140,9 @@ async def _signature(site: Site, call: Call, digest: str, filename: str) -> None
         raise NotFound(f"{filename} has no .asc beside it.")
     # Another signature may replace it at any time.
     headers = {
-        **site.file_headers,
+        **_headers(site, call),
         "etag": f'"{hashlib.sha256(data).hexdigest()}"',
-        "cache-control": "private, no-cache" if "download" in site.options.guard else "no-cache",
+        "cache-control": call.audience.control("no-cache"),
     }
     del headers["accept-ranges"]
     asked = call.headers.get("if-none-match")
@@ -149,6 +150,10 @@ async def _signature(site: Site, call: Call, digest: str, filename: str) -> None
         await call.reply(Reply(304, [(name, headers[name]) for name in ("etag", "cache-control")]))
         return
     await call.reply(reply(200, headers, data, head=call.head))
+
+
+def _headers(site: Site, call: Call) -> dict[str, str]:
+    return file_headers(site.options.file_cache_control, call.audience)
 
 
 def _project(filename: str) -> str | None:

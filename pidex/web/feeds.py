@@ -11,7 +11,7 @@ from pidex.core.names import is_name, normalize
 from pidex.core.negotiation import encoding, etag_matches
 from pidex.web.call import Call
 from pidex.web.pages import COMPRESS_BYTES, compress
-from pidex.web.replies import SAFE, SHARED, Headers, Reply, redirect, reply
+from pidex.web.replies import SAFE, Headers, Reply, redirect, reply
 from pidex.web.site import Site
 
 
@@ -48,16 +48,16 @@ async def project(site: Site, call: Call) -> None:
         return feeds.project(page.name, found, normalised=normalised, base_url=call.url)
 
     if name != normalised:
-        await site.admit(call, "list")
+        await site.admit(call, "list", normalised)
         target = f"{call.up}rss/project/{normalised}/releases.xml"
-        await call.reply(redirect(301, target, call.query, private=site.pages.private))
+        await call.reply(redirect(301, target, call.query, private=call.audience.private))
         return
     await _answer(site, call, build, normalised)
 
 
 async def _answer(site: Site, call: Call, build: Callable[[], bytes], project: str | None) -> None:
     """Make the feed, and send it, its HEAD, or the 304 that the caller's tag asks for."""
-    await site.admit(call, "list")
+    await site.admit(call, "list", project)
     call.kind = "feed"
     coding = encoding(call.headers.get("accept-encoding"))
 
@@ -69,14 +69,14 @@ async def _answer(site: Site, call: Call, build: Callable[[], bytes], project: s
         return compress(body, coding), f'"{tag}-{coding}"', coding
 
     body, tag, used = await site.pages.patiently(work, call.index, project)
-    private = site.pages.private
+    audience = call.audience
     control = f"max-age={site.options.max_age}, must-revalidate"
     headers: Headers = {
         "etag": tag,
-        "cache-control": f"private, {control}" if private else control,
+        "cache-control": audience.control(control),
         # Links in it are absolute: it is another document under each name of this server.
-        "vary": "Accept-Encoding" + (", Authorization" if private else ""),
-        **({} if private else SHARED),
+        **audience.vary("Accept-Encoding"),
+        **audience.shared,
     }
     asked = call.headers.get("if-none-match")
     if asked is not None and etag_matches(asked, tag):

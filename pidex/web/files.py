@@ -15,7 +15,7 @@ from pidex.core.errors import Changing
 from pidex.core.interfaces import Handle
 from pidex.core.model import File
 from pidex.core.negotiation import etag_matches
-from pidex.web.replies import SAFE, SHARED, Reply
+from pidex.web.replies import SAFE, SHARED, Audience, Reply
 
 #: Bytes read and sent at once; design chapter 4 has the measurements.
 BLOCK_BYTES = 256 * 1024
@@ -28,12 +28,17 @@ Receive = Callable[[], Awaitable[Mapping[str, object]]]
 
 
 class OpenFile:
-    """A listed file with its descriptor and its headers. Closed when nobody uses it and nobody keeps it."""
+    """A listed file with its descriptor and its headers. Closed when nobody uses it and nobody keeps it.
 
-    __slots__ = ("_kept", "_users", "etag", "file", "handle", "index", "last_modified", "whole")
+    `private`: whether strangers may not have it.
+    """
 
-    def __init__(self, index: str, file: File, handle: Handle, headers: Mapping[str, str]) -> None:
-        self.index, self.file, self.handle = index, file, handle
+    __slots__ = ("_kept", "_users", "etag", "file", "handle", "index", "last_modified", "private", "whole")
+
+    def __init__(
+        self, index: str, file: File, handle: Handle, headers: Mapping[str, str], *, private: bool
+    ) -> None:
+        self.index, self.file, self.handle, self.private = index, file, handle, private
         self.etag = f'"{file.sha256}"'
         self.last_modified = formatdate(file.upload_time // 1_000_000, usegmt=True)
         self._users, self._kept = 0, False
@@ -112,21 +117,21 @@ class OpenFiles:
             found.keep(False)
 
     def drop_project(self, index: str | None, project: str | None) -> None:
-        """Let go of a project's files; of an index's where `project` is ''; of all where it is None."""
+        """Let go of a project's files; of an index's where `project` is None; of all where both are."""
         for path, opened in list(self._files.items()):
-            if index is None or (opened.index == index and opened.file.project == project):
+            if index is None or (opened.index == index and project in (None, opened.file.project)):
                 self.drop(path)
 
 
-def file_headers(cache_control: str | None, *, private: bool) -> dict[str, str]:
+def file_headers(cache_control: str | None, audience: Audience) -> dict[str, str]:
     """What every file's answer says beside what is its own (FIL-1 to FIL-3): data, never a page."""
-    control = cache_control or (f"private, {IMMUTABLE}" if private else f"public, {IMMUTABLE}")
     return {
         "content-type": "application/octet-stream",
         "accept-ranges": "bytes",
-        "cache-control": control,
+        "cache-control": audience.control(cache_control or f"public, {IMMUTABLE}"),
         "content-disposition": "attachment",
-        **({"vary": "Authorization"} if private else SHARED),
+        **audience.vary(),
+        **audience.shared,
         **SAFE,
     }
 

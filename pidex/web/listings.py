@@ -28,29 +28,30 @@ async def names(site: Site, call: Call) -> None:
     """The list of projects (4.3)."""
     await site.admit(call, "list")
     call.kind = "list"
-    address = Address(call.path, call.index, "", kind="list")
+    address = Address(call.path, call.index, "", kind="list", audience=call.audience)
     await send(call, await site.pages.names(address, _slot(site, call), by=call.by))
 
 
 async def project(site: Site, call: Call) -> None:
     """A project's page (4.4, 4.5), or the redirect to it under its normalised name with a slash."""
-    await site.admit(call, "list")
-    call.kind = "page"
-    name = _name(call)
+    name = call.params["name"]
     normalised = normalize(name)
+    await site.admit(call, "list", normalised)
+    call.kind = "page"
+    _name(call)
     if name != normalised or not call.rest.endswith("/"):
         await _redirect(site, call, f"simple/{normalised}/")
         return
-    address = Address(call.path, call.index, normalised)
+    address = Address(call.path, call.index, normalised, audience=call.audience)
     try:
         variant = await site.pages.project(address, _slot(site, call), by=call.by)
-    except NotFound:
+    except NotFound as error:
         fallback = site.options.fallback_url
-        if fallback is None:
+        if fallback is None or not isinstance(site.told(call, error), NotFound):
             raise
         # As pypiserver: the method stays GET, and HTTP/1.0 knows no 303.
         status = 302 if call.scope.get("http_version") in ("1.0", "1") else 303
-        await call.reply(redirect(status, f"{fallback}{normalised}/", private=site.pages.private))
+        await call.reply(redirect(status, f"{fallback}{normalised}/", private=call.audience.private))
         return
     await send(call, variant)
 
@@ -60,7 +61,7 @@ async def flat(site: Site, call: Call) -> None:
     await site.admit(call, "list")
     call.kind = "list"
     slot = (None, acceptable(site.pages.slot(None, call.headers.get("accept-encoding"), None))[1])
-    address = Address(call.path, call.index, "", kind="list", typed=False)
+    address = Address(call.path, call.index, "", kind="list", typed=False, audience=call.audience)
     await send(call, await site.pages.flat(address, slot, by=call.by))
 
 
@@ -111,4 +112,4 @@ def _name(call: Call) -> str:
 
 
 async def _redirect(site: Site, call: Call, target: str) -> None:
-    await call.reply(redirect(301, call.up + target, call.query, private=site.pages.private))
+    await call.reply(redirect(301, call.up + target, call.query, private=call.audience.private))

@@ -6,10 +6,11 @@ import asyncio
 import ipaddress
 import os
 import re
+from functools import partial
 
 from pidex import __version__
-from pidex.core.errors import Forbidden, NotFound, PidexError
-from pidex.core.model import ANONYMOUS
+from pidex.core.errors import NotFound, Unauthenticated
+from pidex.core.model import OPERATOR
 from pidex.core.simpleapi import to_json
 from pidex.web import welcome as page
 from pidex.web.call import Call
@@ -24,9 +25,8 @@ _PAGE = {
     " form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
-    "cache-control": "no-cache",
-    "vary": "Host, Forwarded, X-Forwarded-Host, X-Forwarded-Proto, X-Forwarded-Prefix",
 }
+_BY_ORIGIN = ("Host", "Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix")
 
 
 async def health(site: Site, call: Call) -> None:
@@ -50,7 +50,7 @@ async def short_health(site: Site, call: Call) -> None:
 
 async def metrics(site: Site, call: Call) -> None:
     """`/-/metrics`: numbers of all processes, without names of projects; not for everybody (design 4)."""
-    await _insider(site, call)
+    _insider(site, call)
     loop = asyncio.get_running_loop()
     site.ledger.flush()
 
@@ -70,17 +70,19 @@ async def metrics(site: Site, call: Call) -> None:
 async def welcome(site: Site, call: Call) -> None:
     """`/`: how to use this very server, with its URL as the reader sees it."""
     options = site.options
+    call.audience = audience = site.gate.audience(call.by, call.index, "list")
+    guarded = not site.gate.may(call.by, call.index, "list")
     counts = None
-    if "list" not in options.guard:
-        counts = await asyncio.get_running_loop().run_in_executor(site.pool, _count, site, call.index)
+    if not guarded:
+        count = partial(site.resolver.count, call.index, by=call.by)
+        counts = await asyncio.get_running_loop().run_in_executor(site.pool, count)
     if options.welcome is not None:
         text = page.filled(options.welcome, call.url, counts)
     else:
         loopback = not (options.unix or call.origin.forwarded) and is_loopback(options.host)
-        text = page.rendered(
-            call.url, counts, root=call.root, up=call.up, loopback=loopback, guarded="list" in options.guard
-        )
-    headers = dict(_PAGE)
+        text = page.rendered(call.url, counts, root=call.root, up=call.up, loopback=loopback, guarded=guarded)
+    headers = dict(_PAGE) | {"cache-control": audience.control("no-cache")}
+    headers |= audience.vary(*_BY_ORIGIN)
     if options.welcome is not None:  # its author knows what it needs
         headers["content-security-policy"] = "frame-ancestors 'none'"
     await call.reply(reply(200, headers, text.encode("utf-8", "replace"), head=call.head))
@@ -117,25 +119,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-async def _insider(site: Site, call: Call) -> None:
-    """Let through who signed in, this machine itself, and trusted proxies. Raises `Forbidden`."""
+def _insider(site: Site, call: Call) -> None:
+    """Let through who signed in, this machine itself, and trusted proxies. Raises `Unauthenticated`."""
+    if call.by.name is not None:
+        return
     origin = call.origin
     near = origin.client == "unix" or is_loopback(origin.client) or site.origins.trusts(origin.client)
     # A proxy on this machine that nobody declared brings strangers, all from 127.0.0.1.
-    if near and (origin.trusted or not origin.forwarded):
-        return
-    header = call.headers.get("authorization")
-    if header is not None:
-        try:
-            by = await asyncio.get_running_loop().run_in_executor(
-                site.readers, site.accounts.authenticate, header
-            )
-        except PidexError:
-            by = ANONYMOUS
-        if by != ANONYMOUS:
-            return
-    raise Forbidden("Metrics are for this machine, for addresses in trusted_proxies, and for who signs in.")
+    if not near or (origin.forwarded and not origin.trusted):
+        raise Unauthenticated(
+            "Metrics are for this machine, for addresses in trusted_proxies, and for who signs in."
+        )
 
 
 def _count(site: Site, index: str) -> tuple[int, int]:
-    return site.resolver.count(index, by=ANONYMOUS)
+    """Of everything: for who may know how much there is, and as a question to the catalogue."""
+    return site.resolver.count(index, by=OPERATOR)

@@ -18,7 +18,7 @@ class Options:
     public_url: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     indexes: tuple[str, ...] = (DEFAULT_INDEX,)
-    guard: frozenset[str] = frozenset()
+    login_header: str | None = None
     page_wait: float = 10.0
     page_cache: int = 64 * 1024 * 1024
     open_files: int = 256

@@ -19,8 +19,8 @@ from pidex.core.errors import Busy, NotAcceptable
 from pidex.core.model import Principal
 from pidex.resolver import Resolver
 from pidex.web.options import Options
-from pidex.web.replies import SAFE, SHARED, Headers, Reply
-from pidex.web.shelf import Entry, Shelf, Slot, Variant
+from pidex.web.replies import EVERYBODY, SAFE, Audience, Headers, Reply
+from pidex.web.shelf import Entry, Key, Shelf, Slot, Variant
 
 #: Seconds between two looks whether a page that waits for its files is ready.
 POLL_SECONDS = 0.05
@@ -52,11 +52,14 @@ class Probe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A page before it is compressed: its chunks and what its headers need."""
+    """A page before it is compressed: its chunks and what its headers need.
+
+    `directives`: its Cache-Control, but for 'private'.
+    """
 
     chunks: Iterable[bytes]
     content_type: str
-    cache_control: str
+    directives: str
     serial: int | None = None
     valid_until: float | None = None
     more: Mapping[str, str] | None = None
@@ -64,7 +67,10 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a page is kept and what drops it: its path as asked for, its index, and its project or ''."""
+    """Where a page is kept and what drops it: its path as asked for, its index, and its project or ''.
+
+    A page of a project is the same for all who may see it; a list shows what its audience may see.
+    """
 
     path: str
     index: str
@@ -72,6 +78,13 @@ class Address:
     action: str = "list"
     kind: str = "page"
     typed: bool = True
+    audience: Audience = EVERYBODY
+
+    @property
+    def key(self) -> Key:
+        """Where the page is kept."""
+        view = self.audience.view
+        return self.path if view is None else (self.path, view)
 
 
 @dataclass(slots=True)
@@ -85,7 +98,9 @@ class Pages:
     """The page cache and how it is filled. Everything but rendering runs on the event loop's thread.
 
     `want(index, project)` asks the reconciler to look into a project's files first; it may block.
-    `dropped(index, project)` is told of each change: project '' when all of the index changed.
+    `dropped(index, project)` is told of each change: project '' of its lists, None of all of the index.
+    `rights(index)` is told of changed rights (None: perhaps everywhere) and says whether what is kept for
+    strangers, or about them, is out of date.
     """
 
     def __init__(
@@ -97,17 +112,17 @@ class Pages:
         want: Callable[[str, str | None], None],
         pool: Executor,
         dropped: Callable[[str | None, str | None], None] = lambda _index, _project: None,
+        rights: Callable[[str | None], bool] = lambda _index: True,
     ) -> None:
         self._resolver, self._probe, self._options = resolver, probe, options
-        self._want, self._pool, self._dropped = want, pool, dropped
+        self._want, self._pool, self._dropped, self._rights = want, pool, dropped, rights
         self.shelf = Shelf(options.page_cache)
         self._serial = _NOTHING_SEEN
         #: How often something changed since the start.
         self.changes = 0
-        self._flights: dict[tuple[str, Slot], _Flight] = {}
+        self._flights: dict[tuple[Key, Slot], _Flight] = {}
         self._slots: dict[tuple[bytes | None, bytes | None], Slot] = {}
-        self.private = "list" in options.guard
-        self._page_control = self._control(f"max-age={options.max_age}, must-revalidate")
+        self._directives = f"max-age={options.max_age}, must-revalidate"
 
     def look(self) -> None:
         """Ask the probe, and forget what changed. Called before each look-up."""
@@ -149,7 +164,7 @@ class Pages:
                 body = simpleapi.page_html(page, file_base="../../packages/")
                 if self._options.hash_fragment == "none":
                     body = _FRAGMENT.sub(rb'\1"', body)
-            return Built((body,), _content_type(media), self._page_control, page.serial, page.valid_until)
+            return Built((body,), _content_type(media), self._directives, page.serial, page.valid_until)
 
         return await self.get(address, slot, build)
 
@@ -160,7 +175,7 @@ class Pages:
         def build() -> Built:
             serial, names = self._resolver.names(address.index, by=by)
             render = simpleapi.names_json if media == simpleapi.V1_JSON else simpleapi.names_html
-            return Built(render(names, serial), _content_type(media), self._page_control, serial)
+            return Built(render(names, serial), _content_type(media), self._directives, serial)
 
         return await self.get(address, slot, build)
 
@@ -172,16 +187,16 @@ class Pages:
             chunks = simpleapi.flat_html(files, file_base="")
             if self._options.hash_fragment == "none":
                 chunks = (_FRAGMENT.sub(rb'\1"', chunk) for chunk in chunks)
-            return Built(chunks, _content_type(simpleapi.HTML), self._page_control)
+            return Built(chunks, _content_type(simpleapi.HTML), self._directives)
 
         return await self.get(address, slot, build)
 
     async def get(self, address: Address, slot: Slot, build: Callable[[], Built]) -> Variant:
         """The representation of a page, built once for all who ask for it meanwhile."""
         deadline = monotonic() + self._options.page_wait
-        key = (address.path, slot)
+        key = (address.key, slot)
         while True:
-            entry = self.shelf.entries.get(address.path)
+            entry = self.shelf.entries.get(address.key)
             found = entry.variants.get(slot) if entry else None
             if found is not None:
                 return found
@@ -222,15 +237,21 @@ class Pages:
             return self._variant(built, address, slot), built.valid_until
 
         variant, valid_until = await self.patiently(make, address.index, address.project or None)
-        flight = self._flights.get((address.path, slot))
+        flight = self._flights.get((address.key, slot))
         if flight is not None and not flight.stale and flight.task is asyncio.current_task():
             entry = Entry(
-                address.index, address.project, address.action, address.kind, address.typed, valid_until
+                address.index,
+                address.project,
+                address.action,
+                address.audience.private,
+                address.kind,
+                address.typed,
+                valid_until,
             )
-            self.shelf.put(address.path, entry, slot, variant)
+            self.shelf.put(address.key, entry, slot, variant)
         return variant
 
-    def _landed(self, key: tuple[str, Slot], flight: _Flight, _: object) -> None:
+    def _landed(self, key: tuple[Key, Slot], flight: _Flight, _: object) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
         if not flight.task.cancelled():
@@ -241,6 +262,7 @@ class Pages:
         self._serial = serial
         self.changes += 1
         if touched is None:
+            self._rights(None)
             self.shelf.clear()
             self._dropped(None, None)
             self._ground(lambda _: True)
@@ -248,6 +270,12 @@ class Pages:
         if not touched:
             return
         indexes = {index for index, _ in touched}
+        # A row without a project: rights changed. Grants of others change nothing that strangers see.
+        opened = {index for index, project in touched if not project and self._rights(index)}
+        for index in opened:
+            self.shelf.drop_index(index)
+            self._dropped(index, None)
+        self._ground(lambda address: address.index in opened)
         pairs = {*touched, *((index, "") for index in indexes)}
         for index, project in pairs:
             self.shelf.drop_project(index, project)
@@ -261,18 +289,14 @@ class Pages:
                 flight.stale = True
                 del self._flights[key]
 
-    def _control(self, directives: str) -> str:
-        return f"private, {directives}" if self.private else directives
-
     def _variant(self, built: Built, address: Address, slot: Slot) -> Variant:
         body, coding, packed, length, digest = condense(built.chunks, slot[1], built.content_type)
-        private = address.action in self._options.guard
-        vary = ["Accept"] * address.typed + ["Accept-Encoding"] + ["Authorization"] * private
+        audience = address.audience
         always: Headers = {
             "etag": f'"{digest}-{coding}"' if coding else f'"{digest}"',
-            "cache-control": built.cache_control,
-            "vary": ", ".join(vary),
-            **({} if private else SHARED),
+            "cache-control": audience.control(built.directives),
+            **audience.vary(*["Accept"] * address.typed, "Accept-Encoding"),
+            **audience.shared,
             **({} if built.serial is None else {"x-pypi-last-serial": str(built.serial)}),
         }
         headers: Headers = {

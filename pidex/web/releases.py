@@ -15,7 +15,7 @@ from pidex.core.negotiation import encoding, etag_matches
 from pidex.core.simpleapi import to_json
 from pidex.web.call import Call
 from pidex.web.pages import COMPRESS_BYTES, compress
-from pidex.web.replies import SAFE, SHARED, Headers, Reply, redirect, reply
+from pidex.web.replies import ALONE, EVERYBODY, SAFE, Audience, Headers, Reply, redirect, reply
 from pidex.web.site import Site
 
 Render = Callable[[Page], bytes]
@@ -53,14 +53,14 @@ def _project(site: Site, call: Call, page: Page, version: str | None) -> bytes:
 async def _answer(site: Site, call: Call, canonical: str, render: Render) -> None:
     """Resolve, render and send, or redirect to `canonical` with the normalised name for its `{name}`."""
     try:
-        await site.admit(call, "list")
         name = call.params["name"]
+        normalised = normalize(name)
+        await site.admit(call, "list", normalised)
         if not is_name(name):
             raise NotFound("That is no project name.")
-        normalised = normalize(name)
         if name != normalised:
             target = call.up + canonical.replace("{name}", normalised) + "/" * call.rest.endswith("/")
-            await call.reply(redirect(301, target, call.query, private=site.pages.private))
+            await call.reply(redirect(301, target, call.query, private=call.audience.private))
             return
 
         def build() -> tuple[bytes, int]:
@@ -68,11 +68,13 @@ async def _answer(site: Site, call: Call, canonical: str, render: Render) -> Non
             return render(page), page.serial
 
         body, serial = await site.pages.patiently(build, call.index, normalised)
-    except NotFound:
+    except NotFound as error:
+        if not isinstance(site.told(call, error), NotFound):
+            raise
         # Readers of this API know this body, and no other.
-        await call.reply(
-            reply(404, _headers(site, "no-cache"), to_json({"message": "Not Found"}), head=call.head)
-        )
+        strangers = EVERYBODY if site.gate.is_open(call.index) else ALONE
+        headers = _headers(strangers, "no-cache")
+        await call.reply(reply(404, headers, to_json({"message": "Not Found"}), head=call.head))
         return
     await _send(site, call, body, serial)
 
@@ -81,7 +83,7 @@ async def _send(site: Site, call: Call, body: bytes, serial: int) -> None:
     # URLs in it are absolute: it is another document under each name of this server.
     tag = hashlib.blake2b(body, digest_size=16).hexdigest()
     coding = encoding(call.headers.get("accept-encoding")) if len(body) >= COMPRESS_BYTES else None
-    headers = _headers(site, f"max-age={site.options.max_age}, must-revalidate")
+    headers = _headers(call.audience, f"max-age={site.options.max_age}, must-revalidate")
     headers["etag"] = f'"{tag}-{coding}"' if coding else f'"{tag}"'
     headers["x-pypi-last-serial"] = str(serial)
     asked = call.headers.get("if-none-match")
@@ -95,12 +97,11 @@ async def _send(site: Site, call: Call, body: bytes, serial: int) -> None:
     await call.reply(reply(200, headers, body, head=call.head))
 
 
-def _headers(site: Site, control: str) -> Headers:
-    private = site.pages.private
+def _headers(audience: Audience, control: str) -> Headers:
     return {
         "content-type": "application/json",
-        "cache-control": f"private, {control}" if private else control,
-        "vary": "Accept-Encoding" + (", Authorization" if private else ""),
-        **({} if private else SHARED),
+        "cache-control": audience.control(control),
+        **audience.vary("Accept-Encoding"),
+        **audience.shared,
         **SAFE,
     }

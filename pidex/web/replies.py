@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from html import escape
 from http import HTTPStatus
+from typing import NamedTuple
 from urllib.parse import quote
 
 from pidex.core import negotiation
 from pidex.core.errors import PidexError
+from pidex.core.permissions import Visibility
 
 Headers = dict[str, str]
 
@@ -34,6 +36,41 @@ PREFLIGHT: Mapping[str, str] = {
 }
 ALLOW = "GET, HEAD, OPTIONS"
 CHALLENGE = 'Basic realm="pidex", charset="UTF-8"'
+
+
+class Audience(NamedTuple):
+    """Who else may have an answer: what its headers say of that, and its place in the page cache.
+
+    `private`: strangers may not. `varies`: somebody else may get another one. `view`: the rights that others
+    need to share a list; None: those of strangers.
+    """
+
+    private: bool = False
+    varies: bool = False
+    view: Visibility | None = None
+
+    def control(self, directives: str) -> str:
+        """The Cache-Control of such an answer."""
+        if not self.private:
+            return directives
+        # Also where the settings say for all files that they are public.
+        kept = [word for word in map(str.strip, directives.split(",")) if word not in ("public", "private")]
+        return ", ".join(["private", *kept])
+
+    def vary(self, *names: str) -> Headers:
+        """The Vary header of an answer that `names` choose."""
+        every = [*names, *(["Authorization"] if self.varies else [])]
+        return {"vary": ", ".join(every)} if every else {}
+
+    @property
+    def shared(self) -> Mapping[str, str]:
+        """What lets pages of other origins read it: nothing where strangers may not (CAC-10)."""
+        return {} if self.private else SHARED
+
+
+EVERYBODY = Audience()
+#: Of an answer that is for who may read a project, and not for strangers.
+ALONE = Audience(private=True, varies=True)
 
 
 class Reply:

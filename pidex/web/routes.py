@@ -86,5 +86,5 @@ class _Endpoint:
             raise MethodNotAllowed(
                 f"{call.method} is not offered here. Files are uploaded by POST to {call.root}legacy/."
             )
-        shared = {} if self._site.options.guard & {"list", "download"} else PREFLIGHT
+        shared = {} if self._site.gate.is_closed(call.index) else PREFLIGHT
         await call.reply(reply(204, {"allow": ALLOW, **shared}))

@@ -1,4 +1,4 @@
-"""The page cache of one worker: finished pages by path, bounded in bytes, dropped by project."""
+"""The page cache of one worker: finished pages by path and rights, bounded in bytes, dropped by project."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from pidex.core.permissions import Visibility
 from pidex.web.replies import Reply
 
 #: What a page costs beside its bytes: headers, keys and objects.
@@ -13,6 +14,8 @@ OVERHEAD_BYTES = 4_096
 
 #: Media type and content coding; None: the page has but one type, or is sent as it is.
 Slot = tuple[str | None, str | None]
+#: Where a page is kept: its path, and for a list that is not as strangers see it the rights that it shows.
+Key = str | tuple[str, Visibility]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Entry:
     index: str
     project: str
     action: str  # what has to be allowed: 'list' or 'download'
+    private: bool  # whether strangers may not have it
     kind: str  # 'page', 'list' or 'metadata': what log and metrics call it
     typed: bool  # whether its media type is negotiated, or only its coding
     valid_until: float | None
@@ -50,18 +54,18 @@ class Shelf:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.size = 0
-        self.entries: OrderedDict[str, Entry] = OrderedDict()
-        self._paths: dict[tuple[str, str], set[str]] = {}
+        self.entries: OrderedDict[Key, Entry] = OrderedDict()
+        self._keys: dict[tuple[str, str], set[Key]] = {}
 
-    def put(self, path: str, entry: Entry, slot: Slot, variant: Variant) -> None:
-        """Keep one more representation of the page at `path`; `entry` is used where there is none yet."""
+    def put(self, key: Key, entry: Entry, slot: Slot, variant: Variant) -> None:
+        """Keep one more representation of the page of a key; `entry` is used where there is none yet."""
         cost = len(variant.whole.body) + len(variant.long) + OVERHEAD_BYTES
         if cost + OVERHEAD_BYTES > self.limit:
             return
-        there = self.entries.get(path)
+        there = self.entries.get(key)
         if there is None:
-            there = self.entries[path] = entry
-            self._paths.setdefault((entry.index, entry.project), set()).add(path)
+            there = self.entries[key] = entry
+            self._keys.setdefault((entry.index, entry.project), set()).add(key)
             self.size += entry.size
         elif variant is there.variants.get(slot):
             return
@@ -76,32 +80,37 @@ class Shelf:
         there.variants[slot] = variant
         there.size += cost
         self.size += cost
-        self.entries.move_to_end(path)
+        self.entries.move_to_end(key)
         while self.size > self.limit:
             self.drop(next(iter(self.entries)))
 
-    def drop(self, path: str) -> None:
-        """Forget the page at a path."""
-        entry = self.entries.pop(path, None)
+    def drop(self, key: Key) -> None:
+        """Forget the page of a key."""
+        entry = self.entries.pop(key, None)
         if entry is None:
             return
         self.size -= entry.size
-        key = (entry.index, entry.project)
-        paths = self._paths[key]
-        paths.discard(path)
-        if not paths:
-            del self._paths[key]
+        about = (entry.index, entry.project)
+        keys = self._keys[about]
+        keys.discard(key)
+        if not keys:
+            del self._keys[about]
 
     def drop_project(self, index: str, project: str) -> None:
         """Forget every page of a project."""
-        for path in list(self._paths.get((index, project), ())):
-            self.drop(path)
+        for key in list(self._keys.get((index, project), ())):
+            self.drop(key)
+
+    def drop_index(self, index: str) -> None:
+        """Forget every page of an index."""
+        for key in [key for key, entry in self.entries.items() if entry.index == index]:
+            self.drop(key)
 
     def clear(self) -> None:
         """Forget everything."""
         self.entries.clear()
-        self._paths.clear()
+        self._keys.clear()
         self.size = 0
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Key]:
         return iter(self.entries)

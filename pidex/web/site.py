@@ -16,17 +16,19 @@ from starlette.routing import Router
 from pidex.accounts import Accounts
 from pidex.core.errors import BadRequest, MethodNotAllowed, NotFound, PathTooLong, PidexError, Unauthenticated
 from pidex.core.interfaces import Clock
-from pidex.core.model import ANONYMOUS, File, Principal
+from pidex.core.model import File
 from pidex.core.negotiation import etag_matches
 from pidex.metrics import FLUSH_SECONDS, Metrics
 from pidex.resolver import Resolver
+from pidex.web.auth import Gate, Sessions
 from pidex.web.call import Call, Receive, Scope, Send
-from pidex.web.files import OpenFile, OpenFiles, file_headers
+from pidex.web.files import OpenFile, OpenFiles
 from pidex.web.ledger import Ledger
 from pidex.web.options import Options
 from pidex.web.origin import Origins
 from pidex.web.pages import Pages, Probe
 from pidex.web.replies import ALLOW, Reply, problem, redirect, refusal
+from pidex.web.shelf import Entry
 
 #: Threads that ask the resolver and render, and threads that wait for the disk.
 RESOLVERS, READERS = 4, 8
@@ -44,7 +46,7 @@ class Site:
 
     `signature(file)` returns the bytes of the `.asc` beside a file, or None. `want(index, project)` asks for
     a project to be looked into first. Both may block.
-    `accounts` counts where `options.guard` names actions.
+    `accounts` and `sessions` say who asks, and what they may have.
     """
 
     def __init__(
@@ -59,17 +61,24 @@ class Site:
         signature: Callable[[File], bytes | None],
         ledger: Ledger,
         metrics: Metrics,
+        sessions: Sessions | None = None,
     ) -> None:
         self.resolver, self.accounts, self.options = resolver, accounts, options
         self.clock, self.signature, self.metrics, self.ledger = clock, signature, metrics, ledger
         self.pool = ThreadPoolExecutor(RESOLVERS, "pidex-resolve")
         self.readers = ThreadPoolExecutor(READERS, "pidex-read")
         self.files = OpenFiles(options.open_files)
-        self.pages = Pages(
-            resolver, probe, options, want=want, pool=self.pool, dropped=self.files.drop_project
-        )
         self.origins = Origins(options)
-        self.file_headers = file_headers(options.file_cache_control, private="download" in options.guard)
+        self.gate = Gate(accounts, options, self.origins, self.readers, sessions)
+        self.pages = Pages(
+            resolver,
+            probe,
+            options,
+            want=want,
+            pool=self.pool,
+            dropped=self.files.drop_project,
+            rights=self.gate.changed,
+        )
         self.cut = metrics.counter(
             "pidex_downloads_cut", "Downloads ended early: the file changed or the client left."
         )
@@ -81,18 +90,19 @@ class Site:
 
     # --- the hot path ---------------------------------------------------------------------------------------
 
-    def quick(self, path: str, headers: Mapping[bytes, bytes], *, head: bool) -> Quick | None:
+    def quick(self, path: str, headers: Mapping[bytes, bytes], peer: Any, *, head: bool) -> Quick | None:
         """A finished answer, for GET or HEAD without a query; None: ask the routes."""
         pages = self.pages
         pages.look()
         entry = pages.shelf.entries.get(path)
         if entry is None:
             opened = self.files.find(path)
-            return None if opened is None else self._quick_file(opened, headers, head=head)
+            return None if opened is None else self._quick_file(opened, headers, peer, head=head)
         if entry.valid_until is not None and self.clock() >= entry.valid_until:
             pages.shelf.drop(path)
             return None
-        if entry.action in self.options.guard and not self._known(headers, entry.action):
+        stranger = not entry.private and self.gate.is_strange(headers)
+        if not stranger and not self._admits(headers, peer, entry):
             return None
         get = headers.get
         variant = pages.find(entry, get(b"accept"), get(b"accept-encoding"))
@@ -112,11 +122,15 @@ class Site:
             reply = variant.whole
         return reply, reply.end, len(reply.body), entry.kind
 
-    def _quick_file(self, opened: OpenFile, headers: Mapping[bytes, bytes], *, head: bool) -> Quick | None:
+    def _quick_file(
+        self, opened: OpenFile, headers: Mapping[bytes, bytes], peer: Any, *, head: bool
+    ) -> Quick | None:
         if b"range" in headers or b"if-none-match" in headers or b"if-modified-since" in headers:
             return None
-        if "download" in self.options.guard and not self._known(headers, "download"):
-            return None
+        if opened.private or not self.gate.is_strange(headers):
+            by = self.gate.remembered(headers, _address(peer))
+            if by is None or not self.gate.sees(by, opened.index, "download", opened.file.project):
+                return None
         data = opened.small()
         if data is None:
             return None
@@ -124,10 +138,14 @@ class Site:
             data = b""
         return opened.whole, {"type": "http.response.body", "body": data}, len(data), "file"
 
-    def _known(self, headers: Mapping[bytes, bytes], action: str) -> bool:
-        header = headers.get(b"authorization")
-        by = self.accounts.remembered(None if header is None else header.decode("latin-1"))
-        return by is not None and self.accounts.allows(by, action)
+    def _admits(self, headers: Mapping[bytes, bytes], peer: Any, entry: Entry) -> bool:
+        """Whether who asks is known already and may have a page that is kept under its path alone."""
+        by = self.gate.remembered(headers, _address(peer))
+        if by is None:
+            return False
+        if entry.project:
+            return self.gate.sees(by, entry.index, entry.action, entry.project)
+        return not entry.private and self.gate.is_as_strangers(by, entry.index, entry.action)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI event stream."""
@@ -142,7 +160,9 @@ class Site:
             try:
                 # A header sent twice means both, which only the long way knows.
                 found = (
-                    self.quick(path, headers, head=method == "HEAD") if len(headers) == len(pairs) else None
+                    self.quick(path, headers, scope["client"], head=method == "HEAD")
+                    if len(headers) == len(pairs)
+                    else None
                 )
             except Exception:
                 found = None  # the routes meet it again, and tell
@@ -189,10 +209,11 @@ class Site:
             self._place(call)
             if call.method not in ("GET", "HEAD", "OPTIONS") and not self.takes_body(call):
                 await call.drain()
+            self.pages.look()
+            await self._recognise(call)
             if not call.rest:  # the prefix or the index's name, without its slash
                 await call.reply(redirect(301, call.path.rpartition("/")[2] + "/", call.query))
                 return
-            self.pages.look()
             await self.router({**call.scope, "path": call.rest, "pidex": call}, call.receive, call.send)
         except HTTPException as error:  # the router's own: no such route, or another method
             await self._refuse(call, NotFound(f"There is nothing at {call.path}."), error.headers)
@@ -201,9 +222,18 @@ class Site:
         except PidexError as error:
             if error.status >= 500 and error.retry_after is None:
                 log.error("%s %s: %s", call.method, call.path, error)
-            await self._refuse(call, error)
+            await self._refuse(call, self.told(call, error))
         except Exception:
             await self._fail(call)
+
+    async def _recognise(self, call: Call) -> None:
+        """Find out who asks, on every route; sets `call.by`. Raises `Unauthenticated` or `TooMany`."""
+        try:
+            call.by = await self.gate.principal(call)
+        except PidexError:
+            if self.takes_body(call):
+                await call.drain()
+            raise
 
     def _place(self, call: Call) -> None:
         """Find prefix and index in the path. Raises `BadRequest` for paths that name nothing anywhere."""
@@ -230,29 +260,28 @@ class Site:
             rest = f"/{below}" if rest.startswith(f"/{first}/") else ""
         call.rest = rest
 
-    async def admit(self, call: Call, action: str) -> None:
-        """Let a caller through to an action: open to all, or to who signed in (AUT-2). Sets `call.by`.
+    async def admit(self, call: Call, action: str, project: str | None = None) -> None:
+        """Let a caller through to 'list' or 'download' something here; sets `call.audience` (AUT-2).
 
-        Raises `Unauthenticated` for missing or wrong credentials, `NotFound` where the action is not allowed.
+        Whether they may have what they ask for, the resolver says, which they name to it. Raises
+        `Unauthenticated` for strangers where they may have nothing, `NotFound` for others.
         """
-        if action not in self.options.guard:
-            return
-        header = call.headers.get("authorization")
-        by: Principal | None = self.accounts.remembered(header)
-        if by is None:
-            by = await asyncio.get_running_loop().run_in_executor(
-                self.readers, self.accounts.authenticate, header
-            )
-        if not self.accounts.allows(by, action):
-            if by == ANONYMOUS:
-                raise Unauthenticated(
-                    "Sign in to use this index: put user name and password into netrc or keyring."
-                )
-            raise NotFound(f"There is nothing at {call.path}.")
-        call.by = by
+        self.gate.require(call.by, call.index, action)
+        call.audience = self.gate.audience(call.by, call.index, action, project)
+
+    def told(self, call: Call, error: PidexError) -> PidexError:
+        """What a caller is told in place of an error: strangers have to sign in where an index says so.
+
+        By their rights alone, whether there is such a thing or not: clients send credentials only when asked.
+        """
+        if not isinstance(error, NotFound) or call.by.name is not None or not call.index:
+            return error
+        if call.rest.startswith("/-/") or not self.accounts.rights.challenges(call.index):
+            return error
+        return Unauthenticated("Sign in to see whether that is here: there may be more for you than for all.")
 
     async def _refuse(self, call: Call, error: PidexError, more: Any = None) -> None:
-        private = bool(self.options.guard & {"list", "download"})
+        private = bool(call.index) and not self.gate.is_open(call.index)
         await self._send(call, refusal(error, call.accept, private=private, head=call.head, more=more))
 
     async def _fail(self, call: Call) -> None:
@@ -296,7 +325,10 @@ class Site:
 
 
 def _peer(scope: Scope) -> str:
-    client = scope.get("client")
+    return _address(scope.get("client"))
+
+
+def _address(client: Any) -> str:
     return client[0] if client and client[0] else "unix"
 
 

@@ -121,9 +121,8 @@ class _Request:
             body.drop()
 
     def _admit(self) -> uploads.UploadPolicy:
-        """Who is asking, and whether they may upload anything here. Sets `call.by`."""
-        call, address = self._call, self._call.origin.client
-        call.by = self._accounts.authenticate(call.headers.get("authorization"), address)
+        """Whether they may upload anything here."""
+        call = self._call
         self._accounts.require(call.by, Action.UPLOAD, call.index)
         return self._intake.policy(call.index)
 

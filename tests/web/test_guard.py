@@ -80,14 +80,22 @@ def test_list_and_download_are_guarded_apart(tmp_path: Path) -> None:
         assert house.get(page["files"][0]["url"].removeprefix("../..")).status == 200
 
 
-def test_without_a_guard_credentials_mean_nothing(tmp_path: Path) -> None:
+def test_wrong_credentials_are_refused_where_none_are_needed(tmp_path: Path) -> None:
     with guarded(tmp_path, "update") as house:
         path = file_url(house, "demo")
-        for target in ("/simple/demo/", path):
+        for target in ("/simple/demo/", path, "/-/health", "/robots.txt", "/absent"):
             for _ in range(2):
-                answer = house.get(target, authorization=WRONG)
-                assert answer.status == 200
+                assert house.get(target, authorization=WRONG).status == 401
+                answer = house.get(target, authorization=GOOD)
+                assert answer.status in (200, 302)
                 assert "Authorization" not in answer.headers.get("vary", "")
+
+
+def test_where_nobody_is_known_credentials_mean_nothing(tmp_path: Path) -> None:
+    with House(tmp_path, samples.wheel("demo", "1.0")) as house:
+        for target in ("/simple/demo/", file_url(house, "demo"), "/-/health"):
+            for _ in range(2):
+                assert house.get(target, authorization=WRONG).status == 200
 
 
 def test_health_and_welcome_are_for_everybody_and_tell_no_numbers(closed: House) -> None:

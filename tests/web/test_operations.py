@@ -54,9 +54,9 @@ def test_metrics_count_and_name_no_project(house: House) -> None:
     [
         (("127.0.0.1", 1), {}, 200),
         (None, {}, 200),
-        (("192.0.2.1", 1), {}, 403),
-        (("127.0.0.1", 1), {"x-forwarded-for": "192.0.2.1"}, 403),
-        (("192.0.2.1", 1), {"x-forwarded-for": "127.0.0.1"}, 403),
+        (("192.0.2.1", 1), {}, 401),
+        (("127.0.0.1", 1), {"x-forwarded-for": "192.0.2.1"}, 401),
+        (("192.0.2.1", 1), {"x-forwarded-for": "127.0.0.1"}, 401),
     ],
 )
 def test_metrics_are_for_insiders(

@@ -15,7 +15,7 @@ def variant(size: int) -> Variant:
 
 
 def entry(project: str) -> Entry:
-    return Entry("main", project, "list", "page", True, None)
+    return Entry("main", project, "list", False, "page", True, None)
 
 
 def real_size(shelf: Shelf) -> int:

@@ -1,0 +1,310 @@
+"""What an index says: the page of a project, the file behind a URL, the list of names, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import islice
+
+from pidex.catalogue import contents, files, indexes, journal, places, problems, projects, scans, tombstones
+from pidex.catalogue.engine import Catalogue, Connection
+from pidex.core import metadata
+from pidex.core.errors import Busy, NotFound, Withheld
+from pidex.core.interfaces import Clock, Handle, Storage
+from pidex.core.model import File, FolderReport, Page, Place, PlaceState, Principal, ProjectName, Status
+from pidex.core.permissions import Action, Visibility
+from pidex.core.reasons import Reason, subject_of
+from pidex.history import RETRY_SECONDS, History, Visibilities, newest_serial
+from pidex.history import index_of as _index
+from pidex.history import is_storable as _storable
+from pidex.history import quarantined as _quarantined
+from pidex.resolver.inquiry import Inquiry
+from pidex.resolver.listing import is_of, listing_of, lost
+
+_READING = (Action.LIST, Action.READ)
+#: Projects whose classifiers are told.
+CLASSIFIED_PROJECTS = 2_000
+
+
+class Resolver(History):
+    """Answers what an index says. Safe to use from threads; every method reads one consistent state.
+
+    `by` says who is asking, and `visibility` what of an index they may list and read (None: everything).
+    What somebody may not know of is not there for them: the same answers, at the same price.
+
+    All methods that name an index raise `NotFound` for an unknown one, and `CatalogueError` where the
+    catalogue cannot be read.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, storage: Storage, clock: Clock, visibility: Visibilities | None = None
+    ) -> None:
+        self._catalogue = catalogue
+        self._storage = storage
+        self._clock = clock
+        self._visibility = visibility
+
+    def page(self, index: str, project: str, *, by: Principal) -> Page:
+        """Everything the index says about a project, by its normalised name. Never a part of it:
+
+        `Busy` while a file of the project was never looked into, and while an unknown project may still turn
+        up in the first listing since the start; `NotFound` where there is none. A quarantined project has a
+        page without files (PEP 792); so has one that only a status marker speaks of: empty is not absent.
+        """
+        visible = self.visible(index, by=by)
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            if not _storable(project):
+                raise NotFound("There is no such project: this cannot be a name.")
+            if not visible.sees(project):
+                raise _no_project(here, project)
+            if places.unread(conn, here.id, project):
+                raise _busy(f"Files of project {project} are still being read.")
+            listing = listing_of(conn, here, project)
+            if listing is None:
+                raise _absent(conn, here, project)
+            return listing.page
+
+    def names(self, index: str, *, by: Principal) -> tuple[int, Iterator[ProjectName]]:
+        """The newest serial, and the projects by normalised name, of one state.
+
+        With those whose files are still being read (under their normalised name, serial 0), so that the list
+        is whole from the first listing on; without the quarantined ones (LST-4). `Busy` before that listing.
+        The iterator holds a connection until it ends or is closed.
+        """
+        found = self._names(index, self.visible(index, by=by))
+        return next(found).serial, found
+
+    def count(self, index: str, *, by: Principal) -> tuple[int, int]:
+        """How many projects and files the index lists, of those that `by` may know of."""
+        visible = self.visible(index, by=by)
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            if not visible.everything:
+                seen = [each for name, each in projects.sizes(conn, here.id) if visible.sees(name)]
+                return len(seen), sum(seen)
+            return projects.count(conn, here.id), files.count(conn, here.id)
+
+    def locate(self, index: str, digest: str, filename: str, *, by: Principal) -> File:
+        """The file of a URL: BLAKE2b-256 of its bytes (64 lower-case hexadecimal digits) and its name.
+
+        Only what the project's page lists can be had: `Withheld` where the page keeps it back, `NotFound`
+        where it does not know it, `Busy` where it may yet come to know it.
+        """
+        visible = self.visible(index, by=by, action=Action.READ)
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            if _storable(filename) and _storable(digest):
+                for file in files.find_by_blake2(conn, here.id, digest):
+                    if file.filename == filename and visible.sees(file.project):
+                        return _offered(conn, here, file)
+                raise _no_file(conn, here, filename, visible)
+            raise NotFound("There is no such file: its name cannot be that of a file.")
+
+    def find(self, index: str, filename: str, *, by: Principal) -> File | None:
+        """The file listed under a name, in any case; None where there is none. As `locate` otherwise."""
+        if not _storable(filename):
+            return None
+        visible = self.visible(index, by=by, action=Action.READ)
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            file = files.find_by_key(conn, here.id, filename.casefold())
+            if file is not None and visible.sees(file.project):
+                return _offered(conn, here, file)
+            refusal = _no_file(conn, here, filename, visible)
+            if isinstance(refusal, Busy):
+                raise refusal
+            return None
+
+    def metadata(self, index: str, file: File, *, by: Principal) -> bytes:
+        """The core metadata of a file that `locate`, `find` or a page gave, as it is in the archive.
+
+        `NotFound` where the file has none, or none that the index announces (PEP 658). Told to who may list
+        the project or read its files.
+        """
+        if not any(self.visible(index, by=by, action=action).sees(file.project) for action in _READING):
+            raise NotFound(f"Index {index} has no file {file.filename}.")
+        with self._catalogue.read() as conn:
+            _index(conn, index)
+            found = contents.find_metadata(conn, file.sha256, file.packagetype)
+        if found is None:
+            raise NotFound(f"{file.filename} has no metadata that can be served on its own.")
+        return found
+
+    def classifiers(self, index: str, *, by: Principal) -> Sequence[str]:
+        """The classifiers that projects of the index use, sorted; of `CLASSIFIED_PROJECTS` at most."""
+        found: set[str] = set()
+        _, lines = self.names(index, by=by)
+        for line in [*islice(lines, CLASSIFIED_PROJECTS)]:
+            try:
+                page = self.page(index, line.project, by=by)
+                described = next((file for file in reversed(page.files) if file.metadata_sha256), None)
+                if described is not None:
+                    found.update(metadata.parse(self.metadata(index, described, by=by)).classifiers)
+            except (NotFound, Busy, Withheld):
+                continue  # gone since the list was made, or not read yet
+        return sorted(found)
+
+    def open(self, file: File, *, wait: bool = True) -> Handle:
+        """The bytes of a file that `locate`, `find` or a page gave. `Changing` where they are not its own.
+
+        With `wait` False, `BlockingIOError` where the file would have to be read to know.
+        """
+        return self._storage.open(file, wait=wait)
+
+    def files(self, index: str, *, by: Principal) -> Iterator[File]:
+        """Every file that a page of the index lists, by project and name.
+
+        `Busy` while any file of theirs was never looked into. The iterator holds a connection until its end
+        or close.
+        """
+        found = self._files(index, self.visible(index, by=by))
+        next(found)
+        return (file for file in found if file is not None)
+
+    def why(self, index: str, subject: str, *, by: Principal) -> Sequence[Reason]:
+        """Everything known of a project, a release (`name==1.0`) or a file name, the most telling first.
+
+        Never empty: for what was never seen it says so, with similar names. Paths are told to operators only.
+        """
+        asked = subject_of(subject)
+        if asked is None or not _storable(subject):
+            return [
+                Reason("invalid", "This is no project, no release (name==1.0) and no package's file name.")
+            ]
+        visible = self.visible(index, by=by)
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            now, paths = self._clock(), "operator" in by.groups
+            return Inquiry(conn, here, asked, now=now, paths=paths, visible=visible).answer()
+
+    def report(self, index: str, *, by: Principal) -> FolderReport:
+        """What lies in the folders of the index and is not listed, and why.
+
+        Of the projects that `by` may know of; what belongs to none is told to who may know of all.
+        """
+        visible = self.visible(index, by=by)
+        _, listed = self.count(index, by=by)
+
+        def told(place: Place) -> bool:
+            return visible.everything or is_of(visible, place.filename)
+
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            unfinished = [place for place in places.list_unfinished(conn, here.id) if told(place)]
+            unlisted = [pair for pair in places.list_unlisted(conn, here.id) if told(pair[0])]
+            shadowed, withheld = lost(conn, here, unlisted)
+            return FolderReport(
+                listed=listed,
+                pending=tuple(place for place in unfinished if place.state is not PlaceState.REFUSED),
+                refused=tuple(place for place in unfinished if place.state is PlaceState.REFUSED),
+                shadowed=tuple((place.path, served) for place, served in shadowed),
+                withheld=tuple((place.path, reason) for place, reason in withheld),
+                problems=tuple(problems.list(conn, here.id)) if visible.everything else (),
+            )
+
+    def _names(self, index: str, visible: Visibility) -> Iterator[ProjectName]:
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            scan = scans.find(conn, here.id)
+            if not scan.listed and scan.finished is None:
+                raise _busy(f"The folders of index {index} are being listed for the first time.")
+            # The head carries the serial out of the generator, which has begun by then and so is cleaned up.
+            everything = visible.everything
+            yield ProjectName(
+                "", "", journal.serial(conn) if everything else newest_serial(conn, here, visible)
+            )
+            if visible.nothing:
+                return
+            coming = _coming(conn, here)
+            if everything and not coming:
+                yield from projects.list(conn, here.id)
+                return
+            last = None
+            for line in merge(projects.list(conn, here.id), coming, key=_by_project):
+                if line.project != last and (everything or visible.sees(line.project)):
+                    yield line
+                last = line.project
+
+    def _files(self, index: str, visible: Visibility) -> Iterator[File | None]:
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            if visible.everything:
+                unread = places.count_unread(conn, here.id)
+            else:
+                unread = sum(map(visible.sees, places.unread_projects(conn, here.id)))
+            scan = scans.find(conn, here.id)
+            if unread or not (scan.listed or scan.finished is not None):
+                raise _busy(f"{unread or 'All'} files of index {index} are still to be read.")
+            yield None
+            withheld = _quarantined(conn, here)
+            for file in files.list_all(conn, here.id):
+                if file.project not in withheld and visible.sees(file.project):
+                    yield file
+
+
+def _offered(conn: Connection, index: indexes.Index, file: File) -> File:
+    """The file as its project's page has it."""
+    listing = listing_of(conn, index, file.project)
+    if listing is not None:
+        for listed in listing.page.files:
+            if listed.filename == file.filename:
+                return listed
+        page = listing.page
+        if page.status is Status.QUARANTINED:
+            because = f": {page.status_reason}" if page.status_reason else ""
+            raise Withheld(
+                f"{file.filename} is withheld, because project {page.name} is quarantined{because}"
+            )
+    raise NotFound(f"Index {index.name} has no file {file.filename}.")
+
+
+def _absent(conn: Connection, index: indexes.Index, project: str) -> Busy | NotFound:
+    """Why there is no page."""
+    if not scans.find(conn, index.id).listed:
+        return _busy("The folders are being listed.")
+    waiting = places.list_project(conn, index.id, project, unfinished=True)
+    if not waiting:
+        return _no_project(index, project)
+    states = " and ".join(sorted({place.state.value for place in waiting}))
+    return NotFound(
+        f"Index {index.name} lists no file of project {project}; what it has of it is {states}. "
+        f"`pidex why {project}` tells more."
+    )
+
+
+def _no_project(index: indexes.Index, project: str) -> NotFound:
+    return NotFound(f"Index {index.name} has no project {project}.")
+
+
+def _no_file(conn: Connection, index: indexes.Index, filename: str, visible: Visibility) -> Busy | NotFound:
+    """Why a file cannot be had that the index does not list with those bytes."""
+    if not (visible.everything or is_of(visible, filename)):
+        return NotFound(f"Index {index.name} has no file {filename}.")
+    key = filename.casefold()
+    here = places.find_by_keys(conn, index.id, [key]).get(key, ())
+    if any(place.state is PlaceState.UNREAD for place in here):
+        return _busy(f"{filename} is still being read.")
+    if not here and not scans.find(conn, index.id).listed:
+        return _busy("The folders are being listed.")
+    if files.find_by_key(conn, index.id, key) is not None:
+        return NotFound(f"{filename} has other bytes now: take its URL from the project's page.")
+    if tombstones.find(conn, index.id, key) is not None:
+        return NotFound(f"{filename} was deleted.")
+    if here:
+        return NotFound(f"{filename} is not listed: it is {here[0].state.value}. `pidex why` tells more.")
+    return NotFound(f"Index {index.name} has no file {filename}.")
+
+
+def _coming(conn: Connection, index: indexes.Index) -> Sequence[ProjectName]:
+    """Projects of which every file may still have to be read."""
+    unread = places.unread_projects(conn, index.id) - _quarantined(conn, index)
+    return [ProjectName(project, project, 0) for project in sorted(unread)]
+
+
+def _busy(text: str) -> Busy:
+    return Busy(f"{text} Try again in {RETRY_SECONDS} s.", retry_after=RETRY_SECONDS)
+
+
+def _by_project(line: ProjectName) -> str:
+    return line.project

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pidex import app
+from pidex.app import main, parts
 from pidex.core.errors import CannotStart, CatalogueError, ConfigError
 from pidex.core.model import ANONYMOUS, OPERATOR
 from tests import samples
@@ -49,7 +50,7 @@ def test_settings_are_read_again_from_their_source(folder: Path) -> None:
 def test_after_a_start_no_name_is_unknown_before_the_folders_are_listed(own_house: House) -> None:
     """What was dropped while no server ran must not be answered with 404."""
     assert own_house.get("/simple/late/").status == 404
-    app._restart(own_house.pidex)
+    main.restart(own_house.pidex)
     samples.write(own_house.folder, samples.wheel("late", "1.0"))
     assert own_house.get("/simple/late/").status == 503
     assert listed(own_house, "demo") == ["demo-1.0-py3-none-any.whl"]
@@ -71,7 +72,7 @@ def test_a_signature_is_a_small_plain_file(own_house: House) -> None:
     assert signature(file) is None
     place.write_bytes(b"-----BEGIN PGP SIGNATURE-----")
     assert signature(file) == b"-----BEGIN PGP SIGNATURE-----"
-    place.write_bytes(b"x" * (app.SIGNATURE_BYTES + 1))
+    place.write_bytes(b"x" * (parts.SIGNATURE_BYTES + 1))
     assert signature(file) is None
     place.unlink()
     os.mkfifo(place)
@@ -99,7 +100,7 @@ def test_a_welcome_page_that_is_missing_is_said(folder: Path) -> None:
     ],
 )
 def test_the_start_line_says_where(folder: Path, flags: dict[str, object], said: str) -> None:
-    line = app._start_line(source(folder, **flags).settings(), Path("/data"), 99)
+    line = main.start_line(source(folder, **flags).settings(), Path("/data"), 99)
     assert said in line
     assert str(folder) in line
     assert line.endswith("data directory /data")
@@ -110,7 +111,7 @@ def test_keys_that_ask_for_a_passphrase_never_ask(folder: Path) -> None:
     empty.touch()
     settings = replace(source(folder).settings(), tls_cert=empty, tls_key=empty)
     with pytest.raises(CannotStart, match="PEM"):
-        app._certificate(settings)
+        main.certificate_of(settings)
 
 
 def test_a_worker_answers(folder: Path) -> None:

@@ -28,7 +28,7 @@ MODULE_LINES, FUNCTION_LINES = 500, 70
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "managers", "misc", "tools"}
 
 #: Where a concrete clock may be named: app passes it in, the command line starts programs.
-CLOCK_HOMES = ("pidex/app.py", "pidex/cli/")
+CLOCK_HOMES = ("pidex/app/", "pidex/cli/")
 ENVIRONMENT = ("environ", "environb", "getenv", "getenvb")
 CLOCKS = {
     "time": {"time", "time_ns"},

@@ -379,10 +379,10 @@ def test_the_documented_example_is_a_good_file(tmp_path: Path) -> None:
 
 
 def test_what_only_a_restart_changes_is_documented() -> None:
-    from pidex import app
+    from pidex.app import main
 
     named = DOCUMENT.read_text().partition("Only a restart changes")[2].partition("\n\n")[0]
-    assert set(re.findall(r"`([a-z_]+)`", named)) == set(app._FIXED)
+    assert set(re.findall(r"`([a-z_]+)`", named)) == set(main.FIXED)
 
 
 if __name__ == "__main__":

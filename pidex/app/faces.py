@@ -1,0 +1,127 @@
+"""The web face of a worker: the site over the parts."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pidex import logs
+from pidex.app.parts import Pidex, Source, build, identity
+from pidex.config import Settings, data_dir
+from pidex.core.errors import ConfigError, PidexError
+from pidex.core.model import DEFAULT_INDEX
+
+# What opens the catalogue takes half a second to import. The main process does that after it has started the
+# workers, which do the same meanwhile.
+if TYPE_CHECKING:
+    from pidex.web.options import Options
+    from pidex.web.site import Site
+
+#: Seconds between two looks of a starting worker whether the catalogue is ready.
+READY_SECONDS = 0.02
+#: Bytes of a welcome page.
+WELCOME_BYTES = 1024 * 1024
+
+log = logging.getLogger("pidex")
+
+
+def worker(source: Source, number: int = 1, parent: int | None = None) -> Site:
+    """The application of worker `number`, in its own process.
+
+    With `parent`, it waits until that process has the catalogue ready, and dies with it.
+    """
+    if parent is not None:
+        from pidex.processes import die_with  # noqa: PLC0415  # only workers of a server have it loaded
+        from pidex.web import asgi  # noqa: F401, PLC0415  # while the main process is busy, too
+
+        die_with(parent)
+    settings = source.settings()
+    sink = logs.open_sink(settings.log, settings.log_file)
+    logs.configure(sink, form=settings.log, level=settings.log_level)
+    try:
+        if parent is not None:
+            _await(data_dir(settings, source.environ) / "ready", parent)
+        return site(build(settings, source.environ), sink, number)
+    except PidexError as error:
+        if parent is None:
+            raise
+        log.error("Worker %d cannot start: %s", number, error)
+        sys.exit(1)
+
+
+def _await(ready: Path, parent: int) -> None:
+    """Wait until the main process has written its number into a file."""
+    while True:
+        try:
+            if ready.read_text(encoding="ascii") == str(parent):
+                return
+        except OSError:
+            pass
+        time.sleep(READY_SECONDS)
+
+
+def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
+    """The web face over the parts."""
+    from pidex.accounts.sessions import Sessions  # noqa: PLC0415  # commands do without it
+    from pidex.web.asgi import application  # noqa: PLC0415
+    from pidex.web.ledger import Ledger  # noqa: PLC0415
+
+    settings = pidex.settings
+    accounts, intake = pidex.accounts(), pidex.intake()
+    ledger = Ledger(sink if settings.access_log else None, settings.log, pidex.metrics, worker=number)
+    return application(
+        pidex.resolver,
+        pidex.catalogue.probe(),
+        accounts,
+        _options(settings, number, identity(pidex.data)),
+        clock=pidex.clock,
+        want=pidex.expendable.want,
+        signature=pidex.signature,
+        ledger=ledger,
+        metrics=pidex.metrics,
+        intake=intake,
+        curator=pidex.curator(intake, accounts),
+        administration=pidex.administration(),
+        repositories=pidex.repositories(),
+        sessions=Sessions(pidex.catalogue, clock=pidex.clock, random=secrets.token_bytes),
+    )
+
+
+def _options(settings: Settings, number: int, instance: str) -> Options:
+    from pidex.web.options import Options  # noqa: PLC0415
+
+    return Options(
+        host=settings.host,
+        port=settings.port,
+        prefix=settings.prefix,
+        public_url=settings.public_url,
+        trusted_proxies=settings.trusted_proxies,
+        indexes=(DEFAULT_INDEX,),
+        login_header=settings.login_header,
+        page_wait=settings.page_wait,
+        page_cache=settings.page_cache * 1024 * 1024,
+        unmatched_accept=settings.unmatched_accept,
+        max_age=settings.max_age,
+        file_cache_control=settings.file_cache_control,
+        hash_fragment=settings.hash_fragment,
+        fallback_url=settings.fallback_url,
+        welcome=welcome_text(settings.welcome),
+        health_path=settings.health_path,
+        worker=number,
+        instance=instance,
+        unix=settings.socket is not None,
+    )
+
+
+def welcome_text(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return file.read(WELCOME_BYTES).decode("utf-8", "replace")
+    except OSError as error:
+        raise ConfigError(f"The welcome page {path} cannot be read: {error.strerror}. Set welcome.") from None

@@ -1,0 +1,348 @@
+"""The parts that every process has, from its settings: concrete classes are named here alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import ssl
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pidex.config import Settings, data_dir, environment, load, served_folders
+from pidex.core.errors import CannotStart
+from pidex.core.model import DEFAULT_INDEX, File
+from pidex.metrics import Metrics
+
+# What opens the catalogue takes half a second to import. The main process does that after it has started the
+# workers, which do the same meanwhile.
+if TYPE_CHECKING:
+    from pidex.accounts import Accounts
+    from pidex.accounts.administration import Administration
+    from pidex.backends.folder import Folder
+    from pidex.backends.repositories import Repositories
+    from pidex.backends.sandbox import Sandbox
+    from pidex.catalogue.engine import Catalogue
+    from pidex.catalogue.expendable import Expendable
+    from pidex.core.model import Principal
+    from pidex.core.permissions import Action, Visibility
+    from pidex.curator import Curator
+    from pidex.ingress.ftp import Ftp
+    from pidex.ingress.git import Pushes
+    from pidex.intake import Intake
+    from pidex.reconciler import Reconciler
+    from pidex.resolver import Resolver
+
+#: Bytes of a signature.
+SIGNATURE_BYTES = 64 * 1024
+
+log = logging.getLogger("pidex")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where settings come from, so that each process can read them again: flags and the environment."""
+
+    flags: Mapping[str, object] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def settings(self) -> Settings:
+        """The settings in force now. Raises `ConfigError`."""
+        return load(self.flags, self.environ)
+
+
+@dataclass(slots=True)
+class Pidex:
+    """The parts that every process of a server has, over one data directory. Close it."""
+
+    settings: Settings
+    data: Path
+    catalogue: Catalogue
+    expendable: Expendable
+    storage: Folder
+    resolver: Resolver
+    metrics: Metrics
+    clock: Callable[[], float]
+    _closers: list[Callable[[], None]] = field(default_factory=list)
+    _accounts: Accounts | None = None
+
+    def accounts(self) -> Accounts:
+        """Who asks, and what they may: one for all faces of a process."""
+        found = self._accounts
+        if found is None:
+            found = self._accounts = self._make_accounts()
+        return found
+
+    def _make_accounts(self) -> Accounts:
+        from pidex.accounts.signing import Accounts  # noqa: PLC0415  # see above
+
+        settings = self.settings
+        return Accounts(
+            self.catalogue,
+            self.catalogue.probe(),
+            settings.passwords,
+            settings.guard,
+            clock=self.clock,
+            key=secrets.token_bytes(32),
+            expendable=self.expendable,
+            log=logging.getLogger("pidex.accounts").warning,
+        )
+
+    def intake(self, sandbox: Sandbox | None = None) -> Intake:
+        """The door for files; what is sent is looked into by `sandbox`, or by children of its own."""
+        from pidex.intake import Intake  # noqa: PLC0415  # commands that only read do without it
+
+        return Intake(self.catalogue, self.storage, self.clock, sandbox or self.sandbox())
+
+    def sandbox(self) -> Sandbox:
+        """Children that look into archives: none until there is one to look into."""
+        from pidex.backends.sandbox import Sandbox  # noqa: PLC0415
+        from pidex.core.limits import Limits  # noqa: PLC0415
+
+        limits = replace(Limits(), seconds=self.settings.inspect_timeout)
+        sandbox = Sandbox(children=self.settings.sandbox_children, limits=limits)
+        self._closers.append(sandbox.close)
+        return sandbox
+
+    def administration(self) -> Administration:
+        """Changes to people and rights."""
+        from pidex.accounts.administration import Administration  # noqa: PLC0415
+
+        return Administration(
+            self.catalogue,
+            self.accounts(),
+            clock=self.clock,
+            random=secrets.token_bytes,
+            expendable=self.expendable,
+        )
+
+    def curator(self, intake: Intake, accounts: Accounts) -> Curator:
+        """Changes to what is there."""
+        from pidex.curator import Curator  # noqa: PLC0415  # commands that only read do without it
+
+        return Curator(self.catalogue, self.storage, intake, accounts, self.clock)
+
+    def calls(self, pushes: Pushes | None = None) -> dict[str, Callable[..., object]]:
+        """What commands and git's hooks may call, by name. For who holds the lock."""
+        from pidex.ingress.handover import Handover  # noqa: PLC0415
+
+        accounts, intake = self.accounts(), self.intake()
+        return {
+            **calls("accounts", self.administration()),
+            **calls("curator", self.curator(intake, accounts)),
+            **calls("intake", Handover(intake, accounts.require)),
+            **calls("git", pushes or self.pushes()),
+        }
+
+    def reconciler(self) -> Reconciler:
+        """The loop over the folders, with the children that look into archives. For who holds the lock."""
+        from pidex.reconciler import Reconciler  # noqa: PLC0415  # workers need none
+
+        settings, sandbox = self.settings, self.sandbox()
+        return Reconciler(
+            self.catalogue,
+            self.expendable,
+            self.storage,
+            sandbox,
+            self.intake(sandbox),
+            self.clock,
+            index=DEFAULT_INDEX,
+            scan_interval=settings.scan_interval,
+            check=settings.check,
+            lookers=settings.sandbox_children,
+            log=logging.getLogger("pidex.folder"),
+        )
+
+    def repositories(self) -> Repositories:
+        """The git repositories of the indexes."""
+        from pidex.backends.git import Git  # noqa: PLC0415  # see above
+        from pidex.backends.repositories import Repositories  # noqa: PLC0415
+
+        return Repositories(self.data / "git", Git(environment().get("PATH", os.defpath)))
+
+    def pushes(self, nudge: Callable[[Iterable[tuple[int, str]]], None] = lambda paths: None) -> Pushes:
+        """What takes pushes to them. For who holds the lock."""
+        from pidex.ingress.git import Pushes  # noqa: PLC0415  # see above
+        from pidex.intake.pushes import Arrivals  # noqa: PLC0415
+
+        return Pushes(
+            self.repositories(),
+            Arrivals(self.catalogue, self.storage, self.clock, self.sandbox()),
+            self.storage,
+            self.resolver,
+            self.accounts(),
+            command=self._hook,
+            url=address(self.settings),
+            nudge=nudge,
+            clock=self.clock,
+            lookers=self.settings.sandbox_children,
+        )
+
+    def _hook(self, index: str) -> list[str]:
+        """What the hooks of an index's repository run: for the server, or where none runs, instead of it."""
+        config = [] if self.settings.config is None else ["--config", str(self.settings.config)]
+        place = ["--index", index, "--data", str(self.data), *config, *map(str, self.settings.folders)]
+        return [sys.executable, "-P", "-m", "pidex", "git", "hook", "pre-receive", *place]
+
+    def ftp(self, listener: socket.socket) -> Ftp:
+        """The FTP server over a listening socket."""
+        from pidex.core.addresses import port_range  # noqa: PLC0415
+        from pidex.ingress.drafts import Drafts  # noqa: PLC0415
+        from pidex.ingress.ftp import Ftp, Terms  # noqa: PLC0415  # an extra
+        from pidex.ingress.visit import Services  # noqa: PLC0415
+
+        settings, accounts, intake = self.settings, self.accounts(), self.intake()
+        curator, drafts = self.curator(intake, accounts), Drafts(self.clock)
+        ports = settings.ftp_passive_ports
+        terms = Terms(
+            passive_ports=None if ports is None else port_range(ports),
+            masquerade=settings.ftp_masquerade,
+            tls=settings.ftp_tls,
+            certificate=certificate_of(settings),
+        )
+        services = Services(accounts, intake, self.resolver, curator, drafts, (DEFAULT_INDEX,))
+        return Ftp(listener, services, terms)
+
+    def signature(self, file: File) -> bytes | None:
+        """The `.asc` that lies beside a file in its folder; None where there is none."""
+        path = f"{file.path}.asc"
+        found = self.storage.stat(file.root, path)
+        if found is None or found.size > SIGNATURE_BYTES:
+            return None
+        try:
+            fd = os.open(self.storage.path(file.root, path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return None
+        with os.fdopen(fd, "rb") as opened:
+            return opened.read(SIGNATURE_BYTES) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+
+    def close(self) -> None:
+        """Close what is open."""
+        while self._closers:
+            self._closers.pop()()
+        self.expendable.close()
+        self.catalogue.close()
+
+
+def build(settings: Settings, environ: Mapping[str, str] | None = None, *, create: bool = False) -> Pidex:
+    """The parts over the settings' data directory. Raises `ConfigError` or `CatalogueError`.
+
+    `create` makes the data directory and the catalogue, or migrates them: for who holds the `DataLock` only.
+    """
+    from pidex.backends.folder import Folder  # noqa: PLC0415  # see above
+    from pidex.catalogue import indexes  # noqa: PLC0415
+    from pidex.catalogue.engine import Catalogue  # noqa: PLC0415
+    from pidex.catalogue.expendable import Expendable  # noqa: PLC0415
+    from pidex.resolver import Resolver  # noqa: PLC0415
+
+    folders = served_folders(settings)
+    data = data_dir(settings, environ, create=create, warn=log.warning if create else lambda _: None)
+    catalogue = Catalogue.open(data / "catalogue.db", create=create)
+    if create:
+        with catalogue.write() as conn:
+            indexes.ensure(conn, DEFAULT_INDEX, time.time(), settings.mutability)
+        _identify(data)
+    storage = Folder(folders, data / "kept")
+
+    def visibility(by: Principal, index: str, action: Action) -> Visibility:
+        # Made when somebody asks who is not the operator: commands need no password file.
+        return pidex.accounts().visibility(by, index, action)
+
+    pidex = Pidex(
+        settings=settings,
+        data=data,
+        catalogue=catalogue,
+        expendable=Expendable(data / "cache.db"),
+        storage=storage,
+        resolver=Resolver(catalogue, storage, time.time, visibility),
+        metrics=Metrics(data / "metrics"),
+        clock=time.time,
+    )
+    return pidex
+
+
+@contextmanager
+def administration(settings: Settings, data: Path, *, create: bool) -> Iterator[Administration]:
+    """Changes to people and rights over a data directory, without a server and without its folders.
+
+    `create` makes or migrates the catalogue: for who holds the `DataLock` only. For the operator: nobody of
+    the password file is known.
+    """
+    from pidex.accounts.administration import Administration  # noqa: PLC0415  # see above
+    from pidex.accounts.signing import Accounts  # noqa: PLC0415
+    from pidex.catalogue import indexes  # noqa: PLC0415
+    from pidex.catalogue.engine import Catalogue  # noqa: PLC0415
+    from pidex.catalogue.expendable import Expendable  # noqa: PLC0415
+
+    catalogue = Catalogue.open(data / "catalogue.db", create=create)
+    expendable = Expendable(data / "cache.db")
+    try:
+        if create:
+            with catalogue.write() as conn:
+                indexes.ensure(conn, DEFAULT_INDEX, time.time())
+        accounts = Accounts(
+            catalogue, catalogue.probe(), None, settings.guard, clock=time.time, key=secrets.token_bytes(32)
+        )
+        yield Administration(
+            catalogue, accounts, clock=time.time, random=secrets.token_bytes, expendable=expendable
+        )
+    finally:
+        expendable.close()
+        catalogue.close()
+
+
+def calls(prefix: str, service: object) -> dict[str, Callable[..., object]]:
+    """A service's public methods by the names under which commands call them: 'accounts.add_user'."""
+    public = [name for name in dir(type(service)) if not name.startswith("_")]
+    return {f"{prefix}.{name}": getattr(service, name) for name in public if callable(getattr(service, name))}
+
+
+def _identify(data: Path) -> None:
+    """Give the data directory a name that only it has: `pidex doctor` asks the public URL for it."""
+    path = data / "instance"
+    if not path.exists():
+        path.write_text(f"{secrets.token_hex(16)}\n", encoding="ascii")
+
+
+def identity(data: Path) -> str:
+    try:
+        return (data / "instance").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def address(settings: Settings) -> str:
+    """The URL of the server as its settings have it, without a slash at its end."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    own = f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.port}{settings.prefix}"
+    return settings.public_url or own
+
+
+def certificate_of(settings: Settings) -> tuple[Path, Path] | None:
+    """The certificate and its key, which fit. Raises `CannotStart`."""
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None or key is None:
+        return None
+    for path, name in ((cert, "certificate"), (key, "key")):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise CannotStart(f"The TLS {name} {path} cannot be read: {error.strerror}.") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key, password=lambda: "")  # never ask the terminal for a passphrase
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise CannotStart(f"The key {key} does not belong to the certificate {cert}.") from None
+        raise CannotStart(
+            f"The TLS certificate {cert} and its key {key} cannot be used ({error.reason or 'no PEM'})."
+            " Both have to be PEM files, the key without a passphrase."
+        ) from None
+    return cert, key

@@ -68,7 +68,8 @@ def journal(
     """
     counts: dict[str, dict[str, int]] = {}
     for project, found in releases.items():
-        counts[project] = counted = {}
+        counted: dict[str, int] = {}
+        counts[project] = counted
         for version, number in found.items():
             release = names.canonical_version(version)
             counted[release] = counted.get(release, 0) + number

@@ -639,3 +639,31 @@ def test_whoever_meets_a_push_is_told_to_try_again(bench: Bench, monkeypatch: py
         assert "Another push to main is under way" in clone.refused()[0]
         with pytest.raises(Busy):
             bench.pushes.disable("main", by=OPERATOR)
+
+
+def test_a_shallow_or_renewed_history_does_not_matter(bench: Bench) -> None:
+    clone = Clone(bench, "clone")
+    for version in ("1.0", "2.0"):
+        write(clone.folder, wheel("demo", version))
+        clone.push()
+    shallow = bench.top / "shallow"
+    bench.git("clone", "-q", "--depth", "1", f"file://{bench.repository}", str(shallow), cwd=bench.top)
+    write(shallow, wheel("demo", "3.0"))
+    bench.git("add", "-A", cwd=shallow)
+    bench.git("commit", "-q", "-m", "third", cwd=shallow)
+    bench.git("push", "-q", "origin", "main", cwd=shallow)
+    bench.agrees()
+    clone.git("pull", "-q", "origin", "main")
+    before = bench.lying()
+    clone.git("checkout", "-q", "--orphan", "fresh")
+    clone.git("commit", "-q", "-m", "fresh start")
+    clone.git("branch", "-q", "-M", "fresh", "main")
+    clone.git("push", "-q", "--force", "origin", "main")
+    bench.agrees()
+    assert bench.lying() == before
+    bench.git("reflog", "expire", "--expire=now", "--all", cwd=bench.repository)
+    bench.git("gc", "-q", "--prune=now", cwd=bench.repository)
+    assert clone.git("rev-list", "--count", "main").strip() == "1"
+    write(clone.folder, wheel("demo", "4.0"))
+    clone.push()
+    bench.agrees()

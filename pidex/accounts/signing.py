@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -84,11 +84,23 @@ class Accounts:
         """
         if header is None and not login:
             return ANONYMOUS
-        known = self._recall(self._mark(header, login), self._credentials(self.rights.stamp()))
+        known = self._recall(self.mark(header, login), self._credentials(self.rights.stamp()))
         if known is None and not login and not self.rights.peopled():
             # Nobody could be right: what clients send all the same means nothing.
             return ANONYMOUS
         return known
+
+    def mark(self, header: str | None, login: str | None) -> bytes:
+        """What stands for credentials where they are remembered, and could not be used in their place."""
+        text = f"\0{login}" if login else header or ""
+        # A keyed hash in 1 us, where HMAC takes 3: this is done for each request that signs in.
+        return hashlib.blake2b(text.encode(errors="surrogatepass"), key=self._key, digest_size=32).digest()
+
+    def file_version(self) -> int:
+        """How often the password file has been read, which this does again where it changed. Quick."""
+        if self._file.given:
+            self._file.refresh()
+        return self._file.version
 
     def authenticate(
         self, header: str | None, address: str | None = None, *, login: str | None = None
@@ -101,7 +113,7 @@ class Accounts:
         """
         known = self.remembered(header, login=login)
         if known is None:
-            mark = self._mark(header, login)
+            mark = self.mark(header, login)
             with self._lock:
                 flight = self._flights.setdefault(mark, threading.Lock())
             try:
@@ -215,10 +227,6 @@ class Accounts:
             self._noted.clear()
         self._noted[token_id] = now
         self._expendable.note_use(token_id, int(now * 1_000_000))
-
-    def _mark(self, header: str | None, login: str | None) -> bytes:
-        text = f"login {login}" if login else f"header {header}"
-        return hmac.digest(self._key, text.encode(errors="surrogatepass"), "sha256")
 
     def _recall(self, mark: bytes, stamp: tuple[int, int]) -> Principal | None:
         known = self._memory.get(mark)

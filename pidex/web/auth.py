@@ -1,4 +1,4 @@
-"""Who is asking: credentials, sessions and a proxy's word become a principal; and who else may have an answer."""
+"""Who is asking: credentials, sessions and proxies make a principal; and who else may have an answer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from functools import partial
 from http.cookies import CookieError, SimpleCookie
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pidex.accounts import Accounts
 from pidex.core.errors import PidexError
+from pidex.core.interfaces import Clock
 from pidex.core.model import ANONYMOUS, Principal
 from pidex.core.permissions import Action, Visibility
 from pidex.web.call import Call
@@ -25,6 +26,10 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Characters of a Cookie header that are looked at.
 COOKIE_CHARS = 8_192
 
+#: Seconds for which a caller's decisions are kept at most, callers, and decisions of each.
+RECENT_SECONDS, RECENT, DECISIONS = 5.0, 1_024, 1_000
+
+_COOKIE = COOKIE.encode()
 _ACTIONS = {"list": Action.LIST, "download": Action.READ}
 
 
@@ -38,6 +43,20 @@ class Sessions(Protocol):
         """
 
 
+#: What of the cache is asked for: index, action, and project or ''.
+Asked = tuple[str, str, str]
+
+
+class _Recent(NamedTuple):
+    """Who asked lately, what was found that they may have, under which state of things, and until when."""
+
+    by: Principal
+    epoch: int
+    stamp: int
+    until: float
+    decided: dict[Asked, bool]
+
+
 class Gate:
     """The one place where a request's credentials become a principal. For the event loop's thread."""
 
@@ -47,12 +66,15 @@ class Gate:
         options: Options,
         origins: Origins,
         threads: Executor,
+        *,
+        clock: Clock,
         sessions: Sessions | None = None,
     ) -> None:
-        self._accounts, self._origins, self._threads = accounts, origins, threads
+        self._accounts, self._origins, self._threads, self._clock = accounts, origins, threads, clock
         self.sessions = sessions
         self._login = options.login_header.lower() if options.login_header else None
         self._login_key = self._login.encode("latin-1") if self._login else b"authorization"
+        self._recent: dict[bytes, _Recent] = {}
         self._seen: dict[tuple[str, Action], Visibility] = {}
 
     # --- who ------------------------------------------------------------------------------------------------
@@ -60,15 +82,6 @@ class Gate:
     def is_strange(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether a request brings nothing by which somebody could be known. Costs no look-up."""
         return b"authorization" not in headers and self._login_key not in headers and b"cookie" not in headers
-
-    def remembered(self, headers: Mapping[bytes, bytes], peer: str) -> Principal | None:
-        """Who asks, where nothing need be checked for that; None: `principal` finds out."""
-        if b"cookie" in headers and COOKIE.encode() in headers[b"cookie"]:
-            return None
-        login = None
-        if self._login is not None and self._origins.trusts(peer):
-            login = _text(headers.get(self._login_key))
-        return self._accounts.remembered(_text(headers.get(b"authorization")), login=login)
 
     async def principal(self, call: Call) -> Principal:
         """Who asks. Raises `Unauthenticated` for wrong, expired or revoked credentials, or `TooMany`.
@@ -94,6 +107,43 @@ class Gate:
         form = None if call.method in SAFE_METHODS else call.headers.get(FORM_HEADER, "")
         find = partial(self.sessions.principal, text, form)
         return await asyncio.get_running_loop().run_in_executor(self._threads, find)
+
+    def admits(self, headers: Mapping[bytes, bytes], peer: str, asked: Asked, *, epoch: int) -> bool:
+        """Whether who asks is known already and may have what is kept: False leaves it to the long way.
+
+        That is a page or file of a project, or (project '') a list as strangers see it. Decisions are kept
+        for some seconds, while `epoch` (changes seen in the catalogue) and the password file stay the same.
+        """
+        cookie = headers.get(b"cookie")
+        if cookie is not None and _COOKIE in cookie:
+            return False
+        header, login = _text(headers.get(b"authorization")), None
+        if self._login is not None and self._login_key in headers and self._origins.trusts(peer):
+            login = _text(headers[self._login_key])
+        mark, stamp, now = self._accounts.mark(header, login), self._accounts.file_version(), self._clock()
+        recent = self._recent.get(mark)
+        if recent is None or recent.epoch != epoch or recent.stamp != stamp or now >= recent.until:
+            by = self._accounts.remembered(header, login=login)
+            if by is None:
+                return False
+            until = now + RECENT_SECONDS
+            if by.token is not None and by.token.expires is not None:
+                until = min(until, by.token.expires)
+            if len(self._recent) >= RECENT:
+                self._recent.clear()
+            recent = self._recent[mark] = _Recent(by, epoch, stamp, until, {})
+        found = recent.decided.get(asked)
+        if found is None:
+            index, action, project = asked
+            by = recent.by
+            if project:
+                found = self.sees(by, index, action, project)
+            else:
+                found = self.is_as_strangers(by, index, action) and self.may(by, index, action)
+            if len(recent.decided) >= DECISIONS:
+                recent.decided.clear()
+            recent.decided[asked] = found
+        return found
 
     # --- what -----------------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ class Site:
         self.readers = ThreadPoolExecutor(READERS, "pidex-read")
         self.files = OpenFiles(options.open_files)
         self.origins = Origins(options)
-        self.gate = Gate(accounts, options, self.origins, self.readers, sessions)
+        self.gate = Gate(accounts, options, self.origins, self.readers, clock=clock, sessions=sessions)
         self.pages = Pages(
             resolver,
             probe,
@@ -128,8 +128,8 @@ class Site:
         if b"range" in headers or b"if-none-match" in headers or b"if-modified-since" in headers:
             return None
         if opened.private or not self.gate.is_strange(headers):
-            by = self.gate.remembered(headers, _address(peer))
-            if by is None or not self.gate.sees(by, opened.index, "download", opened.file.project):
+            asked = opened.index, "download", opened.file.project
+            if not self.gate.admits(headers, _address(peer), asked, epoch=self.pages.changes):
                 return None
         data = opened.small()
         if data is None:
@@ -140,12 +140,8 @@ class Site:
 
     def _admits(self, headers: Mapping[bytes, bytes], peer: Any, entry: Entry) -> bool:
         """Whether who asks is known already and may have a page that is kept under its path alone."""
-        by = self.gate.remembered(headers, _address(peer))
-        if by is None:
-            return False
-        if entry.project:
-            return self.gate.sees(by, entry.index, entry.action, entry.project)
-        return not entry.private and self.gate.is_as_strangers(by, entry.index, entry.action)
+        asked = entry.index, entry.action, entry.project
+        return self.gate.admits(headers, _address(peer), asked, epoch=self.pages.changes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI event stream."""

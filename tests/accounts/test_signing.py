@@ -162,6 +162,7 @@ def test_a_trusted_proxy_says_who_it_is(desk: Desk) -> None:
 def test_a_header_cannot_pass_for_what_a_proxy_said(desk: Desk) -> None:
     desk.user("ada")
     desk.user("bob")
+    desk.user("ada")  # where nobody is known, headers mean nothing
     desk.accounts.authenticate(None, login="ann")
     for header in ("ann", "\0ann", "login ann", " ann"):
         assert desk.accounts.remembered(header) is None

@@ -22,8 +22,8 @@ from pidex.catalogue import indexes, places, problems, snapshots, soundness
 from pidex.catalogue.engine import Catalogue
 from pidex.core.model import Place, PlaceState, Problem, Stat
 from pidex.doctor import CHECKS, Check, Target, examine, machine, reach
-from tests.nobody import as_nobody, needs_root
 from tests.accounts.test_htpasswd import HASHES
+from tests.nobody import as_nobody, needs_root
 
 DAY = 86_400
 

@@ -45,9 +45,7 @@ _LIST_OPEN = _LIST.where(
     )
     .exists()
 )
-_SIZES = (
-    select(projects.c.project, projects.c.files).where(_HERE).execution_options(yield_per=FETCH_ROWS)
-)
+_SIZES = select(projects.c.project, projects.c.files).where(_HERE).execution_options(yield_per=FETCH_ROWS)
 _COUNT = select(func.count()).select_from(projects).where(_HERE)
 _LIKE = (
     select(projects.c.project)

@@ -176,6 +176,6 @@ class Incomplete(Unsound):
 
 
 class Damaged(Unsound):
-    """An archive that will not become whole by waiting: CRC errors, ASCII-mode transfer, LFS pointer, bombs."""
+    """An archive that no waiting makes whole: CRC errors, ASCII-mode transfer, LFS pointer, bombs."""
 
     code, status, title = "damaged", 400, "Damaged archive"

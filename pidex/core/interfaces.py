@@ -44,7 +44,7 @@ class KeptFile(NamedTuple):
 
 
 class Staged(Protocol):
-    """A file on its way into a root: it has its bytes and no name yet. Gone when it is discarded or we die."""
+    """A file on its way into a root: bytes and no name yet. Gone when it is discarded or we die."""
 
     root: int
     size: int

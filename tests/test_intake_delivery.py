@@ -39,7 +39,7 @@ from pidex.core.errors import (
     TooLarge,
 )
 from pidex.core.interfaces import Staged
-from pidex.core.model import OPERATOR, File, PlaceState, Principal, Shelf, Stat, Status
+from pidex.core.model import OPERATOR, Entry, File, Look, PlaceState, Principal, Shelf, Stat, Status
 from pidex.core.permissions import Grant, Role
 from pidex.core.uploads import Form, UploadPolicy
 from pidex.intake import Adoption, Intake, Receipt
@@ -478,8 +478,6 @@ def test_the_reconciler_leaves_alone_what_is_being_received(door: Door) -> None:
 
 def _entry(storage: Folder, root: int, path: str) -> Any:
     found = storage.stat(root, path)
-    from pidex.core.model import Entry
-
     return Entry(root, path, found or Stat(0, 0, 0, 0, 0))
 
 
@@ -490,6 +488,54 @@ def test_what_was_received_is_told_by_marks(door: Door) -> None:
     told = door.intake.received("main", mark)
     assert [place.path for place in told.places] == [DEMO[0]]
     assert door.intake.received("main", told.mark).places == ()
+
+
+class Counting(Sandbox):
+    """Counts the files of the folder that are looked into."""
+
+    looks = 0
+
+    def inspect(self, path: str, entry: Entry, check: str) -> Look:
+        self.looks += 1
+        return super().inspect(path, entry, check)
+
+
+def test_a_running_loop_hears_of_what_is_received_and_of_its_removal(door: Door) -> None:
+    counting = Counting(children=1)
+    loop = Reconciler(door.catalogue, None, door.storage, counting, door.intake, lambda: NOW, index="main")
+    loop.scan()
+    door.send(DEMO)
+    loop.nudge([(0, DEMO[0])])
+    loop.catch_up()
+    door.send(SDIST)
+    (door.folder / SDIST[0]).unlink()  # before anything was heard of it
+    loop.nudge([(0, SDIST[0])])
+    loop.catch_up()
+    assert counting.looks == 0, "what a receiver has read is not read again"
+    assert set(door.listed()) == {DEMO[0]}
+    door.send(samples.wheel("demo", "2.0"))
+    (door.folder / samples.wheel("demo", "2.0")[0]).unlink()
+    loop.scan()
+    assert set(door.listed()) == {DEMO[0]}
+    counting.close()
+
+
+def test_a_loop_waits_for_who_receives_and_then_does_what_is_left(door: Door) -> None:
+    counting = Counting(children=1)
+    loop = Reconciler(door.catalogue, None, door.storage, counting, door.intake, lambda: NOW, index="main")
+    loop.scan()
+    samples.write(door.folder, DEMO)
+    intent = intents.Intent(DEMO[0], 0, DEMO[0], sha256(DEMO[1]), len(DEMO[1]), "ann", 77)
+    with door.catalogue.write() as conn:
+        intents.put(conn, door.number, intent)
+    loop.nudge([(0, DEMO[0])])
+    timer = threading.Timer(0.5, lambda: door.intake.recover("main"))
+    timer.start()
+    loop.catch_up()
+    timer.join()
+    assert counting.looks == 1
+    assert door.listed() == {DEMO[0]: sha256(DEMO[1])}
+    counting.close()
 
 
 # --- faults ------------------------------------------------------------------------------------------------

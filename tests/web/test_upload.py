@@ -573,6 +573,19 @@ def test_other_actions(ann: Client, action: str, status: int, sentence: str) -> 
         assert (answer.status, sentence in answer.text) == (status, True), answer.text
 
 
+def test_a_release_is_removed_by_its_owner(ann: Client) -> None:
+    ann.send(DEMO)
+    ann.send(samples.wheel("demo", "2.0"))
+    let(ann.house, "bob", Role.UPLOADER)
+    bob = Client(ann.house, "bob")
+    assert bob.act("remove_pkg", name="demo", version="1.0").status == 403
+    assert ann.act("remove_pkg", name="demo", version="9").status == 404
+    answer = ann.act("remove_pkg", name="Demo", version="1.0")
+    assert (answer.status, "is deleted" in answer.text) == (200, True), answer.text
+    assert listed(ann.house, "demo") == [samples.wheel("demo", "2.0")[0]]
+    assert ann.send(DEMO).text.startswith("This filename was previously used by a file that has since")
+
+
 def test_documentation_is_not_kept(ann: Client) -> None:
     body = packed([(":action", "doc_upload"), ("name", "demo"), ("content", "docs.zip", b"x" * 1000)])
     assert ann.post(body).status == 410

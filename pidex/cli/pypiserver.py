@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import hashlib
-import importlib.util
 import os
 import re
 import sys
@@ -16,10 +14,10 @@ from typing import NamedTuple, NoReturn
 import click
 
 from pidex import __version__
+from pidex.cli.fallback import default_fallback
 from pidex.cli.group import guarded
 from pidex.cli.serve import start
 from pidex.config import ENV_PREFIX, environment
-from pidex.core.errors import ConfigError
 
 NAME = "pypi-server"
 SUBCOMMANDS = ("run", "update")
@@ -253,19 +251,3 @@ def _logging(given: Mapping[str, object]) -> dict[str, object]:
     if stream == "none" and "log_file" not in given:
         result["log"] = "none"
     return result
-
-
-def default_fallback() -> str:
-    """PyPI's simple index: a constant of a library, read without importing it (which costs 0.4 s, 42 MB)."""
-    spec = importlib.util.find_spec("pypi_simple")
-    if spec is not None and spec.origin is not None:
-        for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            if any(isinstance(each, ast.Name) and each.id == "PYPI_SIMPLE_ENDPOINT" for each in targets):
-                assert isinstance(node, (ast.Assign, ast.AnnAssign))
-                assert node.value is not None
-                return str(ast.literal_eval(node.value))
-    raise ConfigError(
-        "The URL of PyPI's simple index is not known: the Python module pypi_simple is missing."
-        " Name one with --fallback-url, or serve without it by --disable-fallback."
-    )

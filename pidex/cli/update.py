@@ -20,7 +20,7 @@ import click
 
 from pidex import __version__
 from pidex.backends.folder import Folder
-from pidex.cli.pypiserver import default_fallback
+from pidex.cli.fallback import default_fallback
 from pidex.config import ENV_PREFIX, environment, load, served_folders
 from pidex.core import names
 from pidex.core.errors import BadName, ConfigError

@@ -11,7 +11,8 @@ import click
 import pytest
 
 from pidex.cli import pypiserver
-from pidex.cli.pypiserver import Plan, default_fallback, parser, plan, split
+from pidex.cli.fallback import default_fallback
+from pidex.cli.pypiserver import Plan, parser, plan, split
 from pidex.config import Settings, load
 
 
@@ -39,7 +40,7 @@ def test_the_defaults_are_those_of_pypiserver(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_the_fallback_is_the_constant_of_a_library_that_is_not_imported() -> None:
-    code = "import sys; from pidex.cli import pypiserver as p; p.default_fallback(); print(*sys.modules)"
+    code = "import sys; from pidex.cli import fallback as p; p.default_fallback(); print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pypi_simple" not in result.stdout.split()
     import pypi_simple

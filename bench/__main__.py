@@ -1,4 +1,4 @@
-"""`python -m bench [quick|full] [pages|folders|names ...]`: measure, then print or write the tables."""
+"""`python -m bench [quick|medium|full] [pages|folders|names]`: measure, then print or write the tables."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from bench.report import note
 SECTIONS = ("pages", "folders", "names")
 PLANS = {
     "quick": Plan(rounds=1, seconds=1, projects=50, many=500, megabytes=100),
+    "medium": Plan(rounds=3, seconds=2, projects=1000, many=500, megabytes=100),
     "full": Plan(rounds=5, seconds=4, projects=1000, many=500, megabytes=100),
 }
-SIZES = {"quick": [100, 1000], "full": [1_000, 10_000, 100_000]}
-NAMES = {"quick": 20_000, "full": 880_000}
-DROPS = {"quick": 3, "full": 20}
+SIZES = {"quick": [100, 1000], "medium": [1_000, 10_000, 100_000], "full": [1_000, 10_000, 100_000]}
+NAMES = {"quick": 20_000, "medium": 880_000, "full": 880_000}
+DROPS = {"quick": 3, "medium": 10, "full": 20}
 
 
 def main() -> int:
     """Everything goes into a new folder below .bench, which is deleted at the end."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("words", nargs="*", metavar="quick|full|pages|folders|names")
+    parser.add_argument("words", nargs="*", metavar="quick|medium|full|pages|folders|names")
     words = set(parser.parse_args().words)
     if unknown := words - {*SECTIONS, *PLANS}:
         parser.error(f"unknown: {' '.join(sorted(unknown))}")
-    size = "quick" if "quick" in words else "full"
+    size = next((name for name in PLANS if name in words), "full")
     sections = [section for section in SECTIONS if section in words] or list(SECTIONS)
     peers.HOME.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="run-", dir=peers.HOME))
@@ -37,7 +38,7 @@ def main() -> int:
         text = "\n".join([report.machine() + "\n", *measured(home, size, sections)])
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    if size == "full" and len(sections) == len(SECTIONS):
+    if size != "quick" and len(sections) == len(SECTIONS):
         report.write(text)
         note(f"written to {report.DOCUMENT}")
     print(text)

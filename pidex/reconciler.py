@@ -208,16 +208,16 @@ class Reconciler:
         self._receiving.begin()
         with self._catalogue.read() as conn:
             scan = scans.find(conn, self._number)
-            known = places.list(conn, self._number)
+            self._marks = Marks(places.list_seen(conn, self._number), rebuild=rebuild)
+            unfinished = places.list_unfinished(conn, self._number)
         self._first = scan.finished is None
-        self._marks = Marks(known, rebuild=rebuild)
         now, today = time.monotonic(), self._clock()
-        for place in known:
+        for place in unfinished:
             if place.state is PlaceState.PENDING:
                 wait = max(0.0, (place.next_look or 0.0) - today) if patient else 0.0
                 order = Order.AGAIN if patient else Order.FRESH
                 self._agenda.put(Entry(place.root, place.path, place.stat), due=now + wait, order=order)
-        del known
+        del unfinished
         self._begun, self._resting = True, False
         self._list_all(first=True)
         with self._catalogue.write() as conn:
@@ -259,7 +259,7 @@ class Reconciler:
             until = min(until, due)
         if self._looked:
             until = min(until, self._looked_at + BATCH_SECONDS)
-        if self._marks.unread:
+        if self._marks.unread and self._expendable is not None:
             until = min(until, self._next_wanted)
         until = min(until, *self._absent.values(), *self._receiving.dues(), until)
         self._wake.wait(max(0.0, until - now))

@@ -244,9 +244,7 @@ class Folders(RuleBasedStateMachine):
                     for row in conn.execute(select(table)).mappings():
                         other.execute(insert(table).values(dict(row)))
             intake = Intake(fresh, self.storage, time.time)
-            Reconciler(
-                fresh, None, self.storage, DirectInspector(), intake, time.time, index="main"
-            ).scan()
+            Reconciler(fresh, None, self.storage, DirectInspector(), intake, time.time, index="main").scan()
             one, two = _rows(self.catalogue), _rows(fresh)
         finally:
             fresh.close()

@@ -11,7 +11,12 @@ from pidex.catalogue import upserts
 from pidex.catalogue.tables import UNFINISHED, files, places
 from pidex.core import names
 from pidex.core.errors import BadName
+from pidex.core.folder import mark
+from pidex.core.marks import Seen
 from pidex.core.model import Place, PlaceState, Stat
+
+#: Rows fetched at once by `list_seen`.
+FETCH_ROWS = 5_000
 
 _COLUMNS = (
     places.c.root,
@@ -34,6 +39,7 @@ _HERE = places.c.index_id == bindparam("index_id")
 _UNREAD = and_(UNFINISHED, places.c.state == literal_column("'unread'"))
 
 _LIST = select(*_COLUMNS).where(_HERE)
+_LIST_SEEN = select(*_COLUMNS[:6], places.c.state).where(_HERE)
 _LIST_UNFINISHED = _LIST.where(UNFINISHED).order_by(places.c.root, places.c.path)
 _OF_PROJECT = _LIST.where(places.c.project == bindparam("project")).order_by(places.c.root, places.c.path)
 _UNFINISHED_OF = _OF_PROJECT.where(UNFINISHED)
@@ -65,6 +71,13 @@ _UNLISTED = (
 def list(conn: Connection, index_id: int) -> Sequence[Place]:  # noqa: A001
     """Every place of an index, in no order: 100,000 take half a second."""
     return _places(conn.execute(_LIST, {"index_id": index_id}).fetchall())
+
+
+def list_seen(conn: Connection, index_id: int) -> Iterator[Seen]:
+    """As much of every place as a listing is compared with. The connection stays busy until the end."""
+    rows = conn.execution_options(yield_per=FETCH_ROWS).execute(_LIST_SEEN, {"index_id": index_id})
+    for root, path, size, mtime_ns, ctime_ns, inode, state in rows:
+        yield Seen(root, path, mark(Stat(size, mtime_ns, ctime_ns, inode, 0)), _STATES[state])
 
 
 def list_unfinished(conn: Connection, index_id: int) -> Sequence[Place]:

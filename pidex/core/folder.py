@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from struct import Struct
 from typing import NamedTuple
 
 from pidex.core.interfaces import KeptFile
@@ -13,11 +14,13 @@ from pidex.core.model import Admission, Entry, Place, PlaceState, Problem, Stat
 #: A path of an index's folders: which root, and where below it. What a listing is compared by.
 Key = tuple[int, str]
 
-#: What decides whether a file must be read again: size, mtime, ctime and inode (see `mark`).
-Mark = tuple[int, int, int, int]
+#: What decides whether a file must be read again: size, mtime, ctime and inode (see `mark`), in 32 bytes,
+#: since one is held for every file.
+Mark = bytes
 
 #: The mark of a path that was found and never looked into: equal to no file's.
-UNREAD: Mark = (-1, -1, -1, -1)
+UNREAD: Mark = b""
+_MARK = Struct("<qqqQ").pack
 
 #: A look starts no sooner than this after its stat was first seen, in seconds. Clocks of file systems tick
 #: (4 ms and 10 ms are common): bytes written in the tick in which a stat was taken leave no trace in it.
@@ -53,7 +56,7 @@ def mark(stat: Stat) -> Mark:
     Device numbers of network and bind mounts change from one boot to the next, and with them nothing else; a
     different file of the same inode, size and both times to the nanosecond does not come about by a mount.
     """
-    return stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode
+    return _MARK(*stat[:4])
 
 
 def same(one: Stat, other: Stat) -> bool:
@@ -103,7 +106,7 @@ def difference(
             continue
         key = (item.root, item.path)
         seen.add(key)
-        if known.get(key) != item.stat[:4]:
+        if known.get(key) != _MARK(*item.stat[:4]):
             look.append(item)
     candidates = known if scope is None else scope
     forget = [key for key in candidates if key not in seen and not _hidden(key, blind)]

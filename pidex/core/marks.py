@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from pidex.core.folder import UNREAD, Difference, Key, Mark, difference, mark, scope, within
 from pidex.core.model import Entry, Place, PlaceState, Problem
+
+
+class Seen(NamedTuple):
+    """As much of a place as a listing is compared with."""
+
+    root: int
+    path: str
+    mark: Mark
+    state: PlaceState
 
 
 class Marks:
@@ -14,19 +24,21 @@ class Marks:
     With `rebuild` every place is as if it had never been looked into.
     """
 
-    def __init__(self, places: Iterable[Place] = (), *, rebuild: bool = False) -> None:
+    def __init__(self, places: Iterable[Seen] = (), *, rebuild: bool = False) -> None:
         self._marks: dict[Key, Mark] = {}
         self._restless: set[Key] = set()
         #: Paths that were announced and not looked into yet: the pages of their projects wait.
         self.unread: set[Key] = set()
-        for place in places:
-            key = (place.root, place.path)
-            unread = place.state is PlaceState.UNREAD
-            self._marks[key] = UNREAD if unread or rebuild else mark(place.stat)
+        for root, path, known, state in places:
+            key = (root, path)
+            if state is PlaceState.WHOLE:
+                self._marks[key] = UNREAD if rebuild else known
+                continue
+            self._restless.add(key)
+            unread = state is PlaceState.UNREAD
+            self._marks[key] = UNREAD if unread or rebuild else known
             if unread:
                 self.unread.add(key)
-            if place.state is not PlaceState.WHOLE:
-                self._restless.add(key)
 
     def __contains__(self, key: Key) -> bool:
         return key in self._marks

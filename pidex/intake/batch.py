@@ -100,6 +100,10 @@ class Batch:
         self._facts = dict(contents.find_many(conn, sorted(hashes)))
         self._unread_before: set[Key] = set()
         self._arrived: dict[Key, Place] = {}
+        self._inodes: dict[int, list[Key]] = {}
+        for there in self._places.values():
+            for where, place in there.items():
+                self._inodes.setdefault(place.stat.inode, []).append(where)
         self._gone: Collection[Key] = ()
         self._read: Mapping[tuple[str, PackageType], Facts] = {}
         self._rows: dict[str, File | None] = {}
@@ -132,6 +136,7 @@ class Batch:
                     looks += before.looks
                 arrived = replace(place, looks=looks, next_look=self._now + pause(looks, 0.0))
             there[key] = self._arrived[key] = arrived
+            self._inodes.setdefault(place.stat.inode, []).append(key)
 
     def good(self, key: str) -> Stat | None:
         """The stat of the kept bytes of a name's admission, where the election depends on them."""
@@ -196,10 +201,10 @@ class Batch:
 
     def _restat(self, before: Stat, after: Stat) -> None:
         """A second name moved the ctime of an inode: that of every path of the batch that leads to it."""
-        for there in self._places.values():
-            for where, place in there.items():
-                if place.stat == before:
-                    there[where] = self._arrived[where] = replace(place, stat=after)
+        for where in self._inodes.get(before.inode, ()):
+            there = self._places[filename_key(where[1])]
+            if where in there and there[where].stat == before:
+                there[where] = self._arrived[where] = replace(there[where], stat=after)
 
     def _stay(self, key: str, place: Place, admission: Admission, good: Stat) -> None:
         """The last good version stays: its bytes are the kept ones, its name is that of the first place."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pidex.core.marks import Marks, Troubles
+from pidex.core.folder import mark
+from pidex.core.marks import Marks, Seen, Troubles
 from pidex.core.model import Entry, Place, PlaceState, Problem, Stat
 
 STAT = Stat(10, 1_000, 2_000, 7, 1)
@@ -12,25 +13,29 @@ def place(path: str, state: PlaceState = PlaceState.WHOLE) -> Place:
     return Place(0, path, STAT, state)
 
 
+def seen(path: str, state: PlaceState = PlaceState.WHOLE) -> Seen:
+    return Seen(0, path, mark(STAT), state)
+
+
 def entry(path: str, ctime_ns: int = 2_000) -> Entry:
     return Entry(0, path, STAT._replace(ctime_ns=ctime_ns))
 
 
 def test_unchanged_places_ask_for_nothing_and_unread_ones_for_a_look() -> None:
-    marks = Marks([place("a"), place("b", PlaceState.PENDING), place("c", PlaceState.UNREAD)])
+    marks = Marks([seen("a"), seen("b", PlaceState.PENDING), seen("c", PlaceState.UNREAD)])
     found = marks.compare([entry("a"), entry("b"), entry("c")])
     assert [item.path for item in found.look] == ["c"]
     assert marks.unread == {(0, "c")}
 
 
 def test_a_rebuild_looks_into_everything() -> None:
-    marks = Marks([place("a")], rebuild=True)
+    marks = Marks([seen("a")], rebuild=True)
     assert [item.path for item in marks.compare([entry("a")]).look] == ["a"]
     assert marks.announce([entry("a")]) == []  # it is listed, and its page need not wait
 
 
 def test_a_first_listing_announces_what_is_not_known_to_be_whole() -> None:
-    marks = Marks([place("whole"), place("pending", PlaceState.PENDING)])
+    marks = Marks([seen("whole"), seen("pending", PlaceState.PENDING)])
     new = [entry("whole", 9), entry("pending", 9), entry("new")]
     assert [item.path for item in marks.announce(new)] == ["pending", "new"]
     assert marks.unread == {(0, "pending"), (0, "new")}
@@ -40,7 +45,7 @@ def test_a_first_listing_announces_what_is_not_known_to_be_whole() -> None:
 
 
 def test_what_is_to_be_looked_at_again_differs_from_every_listing() -> None:
-    marks = Marks([place("a")])
+    marks = Marks([seen("a")])
     marks.again((0, "a"))
     marks.again((0, "unknown"))
     assert [item.path for item in marks.compare([entry("a")]).look] == ["a"]
@@ -48,7 +53,7 @@ def test_what_is_to_be_looked_at_again_differs_from_every_listing() -> None:
 
 
 def test_forgotten_paths_are_new() -> None:
-    marks = Marks([place("d/a")])
+    marks = Marks([seen("d/a")])
     assert marks.compare_at({(0, "d")}, []).forget == ((0, "d/a"),)
     marks.forget((0, "d/a"))
     assert marks.compare_at({(0, "d")}, []).forget == ()

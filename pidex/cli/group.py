@@ -32,6 +32,7 @@ COMMANDS = {
     "token": ("tokens", "API tokens, with ready lines for twine, uv, pip and netrc."),
     "grant": ("grants", "Roles: who may read, upload and administer what."),
     "git": ("git", "Fill an index by git push."),
+    "service": ("service", "Print ready files for supervisor, systemd, nginx and docker."),
     "config": ("configuration", "Show, check and describe the settings."),
 }
 #: Module: the extra that brings it, and what that stands for. The extra's own name would ask an index for

@@ -22,12 +22,23 @@ import pytest
 from pidex.core.errors import CannotStart
 from pidex.processes import DataLock, Loops, listen, listen_unix
 from tests import samples
-from tests.walks.server import Server, alive, fetch, free_port, until
+from tests.walks.server import Server, fetch, free_port, until
 from tests.web.driver import heard
 
 WHEEL = samples.wheel("demo", "1.0")
 BIG = samples.wheel("big", "1.0", files={"big/data": os.urandom(40_000_000)})
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
+
+
+def alive(group: int) -> list[int]:
+    """The processes of a group that still run, whoever their parent is by now."""
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            if os.getpgid(pid) == group and state not in "ZX":
+                found.append(pid)
+    return found
 
 
 @pytest.fixture

@@ -184,7 +184,8 @@ def test_a_variable_that_is_wrong(capsys: Out, monkeypatch: pytest.MonkeyPatch) 
         (KeyError("x"), 1, "unexpected KeyError: 'x'. `pidex --debug ...` shows where."),
         (KeyboardInterrupt(), 130, "interrupted."),
         (click.ClickException("No."), 1, "No."),
-        (ModuleNotFoundError("no", name="psycopg"), 1, "-m pip install 'pidex[postgres]'"),
+        (ModuleNotFoundError("no", name="psycopg"), 1, "-m pip install 'psycopg[binary]'"),
+        (ModuleNotFoundError("no", name="OpenSSL"), 1, "-m pip install pyftpdlib pyopenssl"),
         (ModuleNotFoundError("no", name="passlib.hash"), 1, "-m pip install libpass"),
     ],
 )

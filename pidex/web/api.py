@@ -18,6 +18,7 @@ from pidex.web.call import Call
 from pidex.web.openapi import Field, document
 from pidex.web.replies import SAFE, refusal, reply
 from pidex.web.resources import BASE, OPERATIONS, Ask, Services, plain
+from pidex.web.site import Site
 
 #: Requests of one worker that are worked on at a time; others wait for a thread.
 THREADS = 8
@@ -33,8 +34,8 @@ _KINDS: Mapping[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "
 class Api:
     """Answers below /-/api. What it does is done by services, as whoever signed in."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, site: Site, services: Services) -> None:
+        self._site, self._services = site, services
         self._pool = ThreadPoolExecutor(THREADS, "pidex-api")
 
     def routes(self) -> Sequence[Route]:
@@ -80,7 +81,8 @@ class Api:
             await call.drain()
             more = {"allow": allow} if isinstance(error, MethodNotAllowed) else None
             kind = "application/problem+json"
-            await call.reply(refusal(error, kind, private=True, head=call.head, more=more))
+            told = self._site.told(call, error)
+            await call.reply(refusal(told, kind, private=True, head=call.head, more=more))
 
     async def _do(self, call: Call, operation: Any, act: Any) -> tuple[int, bytes]:
         loop = asyncio.get_running_loop()

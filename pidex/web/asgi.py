@@ -30,7 +30,7 @@ def application(
     takers = [takes_body, uploads.takes]
     if curator is not None and administration is not None:
         services = Services(site.resolver, curator, site.accounts, administration, site.options.indexes)
-        api = Api(services)
+        api = Api(site, services)
         site.router.routes[:0] = api.routes()
         takers.append(api.takes_body)
         site.closers.append(api.close)

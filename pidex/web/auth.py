@@ -17,6 +17,7 @@ from pidex.core.permissions import Action, Visibility
 from pidex.web.call import Call
 from pidex.web.options import Options
 from pidex.web.origin import Origins
+from pidex.web.pages import ACTIONS
 from pidex.web.replies import ALONE, EVERYBODY, Audience
 
 #: The cookie of a session, and the header by which its pages say that a change is theirs (T23).
@@ -30,7 +31,6 @@ COOKIE_CHARS = 8_192
 RECENT_SECONDS, RECENT, DECISIONS = 5.0, 1_024, 1_000
 
 _COOKIE = COOKIE.encode()
-_ACTIONS = {"list": Action.LIST, "download": Action.READ}
 
 
 class Sessions(Protocol):
@@ -149,15 +149,15 @@ class Gate:
 
     def sees(self, by: Principal, index: str, action: str, project: str) -> bool:
         """Whether somebody may have a page or a file of a project. Nothing is asked of the project itself."""
-        return self._accounts.visibility(by, index, _ACTIONS[action]).sees(project)
+        return self._accounts.visibility(by, index, ACTIONS[action]).sees(project)
 
     def is_as_strangers(self, by: Principal, index: str, action: str) -> bool:
         """Whether somebody sees of an index just what strangers see."""
-        return self._accounts.visibility(by, index, _ACTIONS[action]) == self.strangers(index, action)
+        return self._accounts.visibility(by, index, ACTIONS[action]) == self.strangers(index, action)
 
     def strangers(self, index: str, action: str) -> Visibility:
         """What somebody without credentials sees of an index."""
-        asked = _ACTIONS[action]
+        asked = ACTIONS[action]
         found = self._seen.get((index, asked))
         if found is None:
             found = self._seen[index, asked] = self._accounts.visibility(ANONYMOUS, index, asked)
@@ -179,30 +179,30 @@ class Gate:
 
     def is_open(self, index: str) -> bool:
         """Whether strangers may read everything in an index."""
-        return all(self.strangers(index, action).everything for action in _ACTIONS)
+        return all(self.strangers(index, action).everything for action in ACTIONS)
 
     def is_closed(self, index: str) -> bool:
         """Whether strangers may read nothing in an index."""
-        return all(self.strangers(index, action).nothing for action in _ACTIONS)
+        return all(self.strangers(index, action).nothing for action in ACTIONS)
 
     def audience(self, by: Principal, index: str, action: str, project: str | None = None) -> Audience:
         """Who else may have what `by` gets: about one project, or about all of the index."""
         strangers = self.strangers(index, action)
         if project is not None:
             return EVERYBODY if strangers.sees(project) else ALONE
-        view = self._accounts.visibility(by, index, _ACTIONS[action])
+        view = self._accounts.visibility(by, index, ACTIONS[action])
         if view != strangers:
             return Audience(private=True, varies=True, view=view)
         return Audience(private=strangers.nothing, varies=not strangers.everything)
 
     def may(self, by: Principal, index: str, action: str) -> bool:
         """Whether somebody may have anything at all of an index."""
-        return not self._accounts.visibility(by, index, _ACTIONS[action]).nothing
+        return not self._accounts.visibility(by, index, ACTIONS[action]).nothing
 
     def require(self, by: Principal, index: str, action: str) -> None:
         """Return where somebody may read anything at all in an index; otherwise raise what they are told."""
         if not self.may(by, index, action):
-            raise self._accounts.refusal(by, _ACTIONS[action], index)
+            raise self._accounts.refusal(by, ACTIONS[action], index)
 
 
 def _text(header: bytes | None) -> str | None:

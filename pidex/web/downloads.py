@@ -59,7 +59,8 @@ async def find(site: Site, call: Call) -> None:
 
 async def _file(site: Site, call: Call, digest: str, filename: str) -> None:
     opened = site.files.find(call.path)
-    if opened is not None:
+    # Opened for somebody who may have it: others are told by the resolver what there is for them.
+    if opened is not None and site.gate.sees(call.by, call.index, "download", opened.file.project):
         try:
             with opened:
                 await _serve(site, call, opened)
@@ -126,7 +127,7 @@ async def _metadata(site: Site, call: Call, digest: str, filename: str) -> None:
 
     address = Address(call.path, call.index, project, "download", "metadata", False, call.audience)
     slot = (None, encoding(call.headers.get("accept-encoding")))
-    await send(call, await site.pages.get(address, slot, build))
+    await send(call, await site.pages.get(address, slot, build, by=call.by))
 
 
 async def _signature(site: Site, call: Call, digest: str, filename: str) -> None:

@@ -15,8 +15,9 @@ from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from pidex.core import negotiation, simpleapi
-from pidex.core.errors import Busy, NotAcceptable
+from pidex.core.errors import Busy, NotAcceptable, NotFound
 from pidex.core.model import Principal
+from pidex.core.permissions import Action
 from pidex.resolver import Resolver
 from pidex.web.options import Options
 from pidex.web.replies import EVERYBODY, SAFE, Audience, Headers, Reply
@@ -36,6 +37,9 @@ GZIP_LEVEL = 6
 ZSTD_LEVEL = 6
 #: Higher than any serial: what has been seen by somebody who has seen nothing yet.
 _NOTHING_SEEN = 1 << 62
+
+#: What has to be allowed for what is kept here, in pypi-server's words.
+ACTIONS = {"list": Action.LIST, "download": Action.READ}
 
 _FRAGMENT = re.compile(rb'(<a href="[^"#]*)#sha256=[0-9a-f]{64}"')
 
@@ -166,7 +170,7 @@ class Pages:
                     body = _FRAGMENT.sub(rb'\1"', body)
             return Built((body,), _content_type(media), self._directives, page.serial, page.valid_until)
 
-        return await self.get(address, slot, build)
+        return await self.get(address, slot, build, by=by)
 
     async def names(self, address: Address, slot: Slot, *, by: Principal) -> Variant:
         """The list of projects."""
@@ -177,7 +181,7 @@ class Pages:
             render = simpleapi.names_json if media == simpleapi.V1_JSON else simpleapi.names_html
             return Built(render(names, serial), _content_type(media), self._directives, serial)
 
-        return await self.get(address, slot, build)
+        return await self.get(address, slot, build, by=by)
 
     async def flat(self, address: Address, slot: Slot, *, by: Principal) -> Variant:
         """All files on one page, for `--find-links`."""
@@ -189,10 +193,19 @@ class Pages:
                 chunks = (_FRAGMENT.sub(rb'\1"', chunk) for chunk in chunks)
             return Built(chunks, _content_type(simpleapi.HTML), self._directives)
 
-        return await self.get(address, slot, build)
+        return await self.get(address, slot, build, by=by)
 
-    async def get(self, address: Address, slot: Slot, build: Callable[[], Built]) -> Variant:
-        """The representation of a page, built once for all who ask for it meanwhile."""
+    async def get(
+        self, address: Address, slot: Slot, build: Callable[[], Built], *, by: Principal
+    ) -> Variant:
+        """The representation of a page, built once for all who ask for it meanwhile.
+
+        Raises `NotFound` where `by` may not see its project: what is kept was made for somebody else.
+        """
+        if address.project:
+            visible = self._resolver.visible(address.index, by=by, action=ACTIONS[address.action])
+            if not visible.sees(address.project):
+                raise NotFound(f"Index {address.index} has no project {address.project}.")
         deadline = monotonic() + self._options.page_wait
         key = (address.key, slot)
         while True:

@@ -272,7 +272,8 @@ class Site:
         """
         if not isinstance(error, NotFound) or call.by.name is not None or not call.index:
             return error
-        if call.rest.startswith("/-/") or not self.accounts.rights.challenges(call.index):
+        about_names = call.kind == "api" or not call.rest.startswith("/-/")
+        if not about_names or not self.accounts.rights.challenges(call.index):
             return error
         return Unauthenticated("Sign in to see whether that is here: there may be more for you than for all.")
 

@@ -1,0 +1,118 @@
+"""What each role is answered on each route: written by hand, from design chapter 4 and issue 3, item 3."""
+
+from __future__ import annotations
+
+#: Statuses in the order of `people.ROLES`: stranger outsider reader uploader maintainer owner admin; '+' is
+#: what the route answers to who may. `mine`: the owner's project; `other`: hidden, of nobody; `open`: seen by
+#: all. Strangers and outsiders see `open` alone; the owner sees that and `mine`.
+RULES: dict[str, dict[str, str]] = {
+    "all": {
+        "mine": "+ + + + + + +",
+        "other": "+ + + + + + +",
+        "open": "+ + + + + + +",
+    },
+    "read": {
+        "mine": "404 404 + + + + +",
+        "other": "404 404 + + + 404 +",
+        "open": "+ + + + + + +",
+    },
+    # Whether somebody may upload anything at all is asked before the name is known.
+    "upload": {
+        "mine": "401 403 403 + + + +",
+        "other": "401 403 403 + + 404 +",
+        "open": "401 403 403 + + 403 +",
+    },
+    "maintain": {
+        "mine": "401 404 403 403 + + +",
+        "other": "401 404 403 403 + 404 +",
+        "open": "401 403 403 403 + 403 +",
+    },
+    "own": {
+        "mine": "401 404 403 403 403 + +",
+        "other": "401 404 403 403 403 404 +",
+        "open": "401 403 403 403 403 403 +",
+    },
+    "known": {"-": "401 + + + + + +"},
+    "open": {"-": "+ + + + + + +"},
+    # A clone holds every project: it is for who may read all of them.
+    "clone": {"-": "401 403 + + + 403 +"},
+    "push": {"-": "401 403 403 + + + +"},
+}
+
+#: Method and route, rule, and what '+' is: 200 where nothing else is said. Redirects say the same of each
+#: name, there or not, to everybody who may list anything here.
+TABLE = """
+GET  /-/health                                                            open
+GET  /health                                                              open
+GET  /-/metrics                                                           known
+GET  /-/static/{hash}/{name}                                              open
+GET  /favicon.ico                                                         open
+GET  /robots.txt                                                          open
+GET  /                                                                    open
+GET  /simple                                                              open    301
+GET  /simple/                                                             open
+GET  /simple/{name}                                                       all     301
+GET  /simple/{name}/                                                      read
+GET  /packages                                                            open    301
+GET  /packages/                                                           open
+GET  /packages/{one}/{two}/{rest}/{filename}                              read
+GET  /packages/{path:path}                                                read    302
+GET  /pypi                                                                open    302
+GET  /pypi/                                                               open    302
+GET  /pypi/{name}/json                                                    read
+GET  /pypi/{name}/json/                                                   read
+GET  /pypi/{name}/{version}/json                                          read
+GET  /pypi/{name}/{version}/json/                                         read
+GET  /rss/updates.xml                                                     open
+GET  /rss/packages.xml                                                    open
+GET  /rss/project/{name}/releases.xml                                     read
+GET  /{name}/json                                                         read
+GET  /{name}                                                              all     302
+GET  /{name}/                                                             all     302
+POST /                                                                    upload
+POST /pypi                                                                upload
+POST /pypi/                                                               upload
+POST /{name}                                                              upload
+POST /{name}/                                                             upload
+GET  /{repository}.git/{service:path}                                     clone   404
+POST /{repository}.git/{service:path}                                     push    404
+GET  /-/api/openapi.json                                                  open
+GET  /-/api/v1/whoami                                                     open
+GET  /-/api/v1/indexes                                                    open
+GET  /-/api/v1/indexes/{index}/projects                                   open
+GET  /-/api/v1/indexes/{index}/journal                                    open
+GET  /-/api/v1/indexes/{index}/projects/{project}                         read
+DELETE /-/api/v1/indexes/{index}/projects/{project}                       own
+PUT  /-/api/v1/indexes/{index}/projects/{project}/status                  own
+GET  /-/api/v1/indexes/{index}/projects/{project}/restorable              own
+GET  /-/api/v1/indexes/{index}/projects/{project}/owners                  read
+PUT  /-/api/v1/indexes/{index}/projects/{project}/owners/{subject}        own
+DELETE /-/api/v1/indexes/{index}/projects/{project}/owners/{subject}      own
+GET  /-/api/v1/indexes/{index}/projects/{project}/releases/{version}      read
+DELETE /-/api/v1/indexes/{index}/projects/{project}/releases/{version}    own
+PUT  /-/api/v1/indexes/{index}/projects/{project}/releases/{version}/yank maintain
+DELETE /-/api/v1/indexes/{index}/projects/{project}/releases/{version}/yank maintain
+GET  /-/api/v1/indexes/{index}/projects/{project}/files/{filename}        read
+DELETE /-/api/v1/indexes/{index}/projects/{project}/files/{filename}      own
+PUT  /-/api/v1/indexes/{index}/projects/{project}/files/{filename}/yank   maintain
+DELETE /-/api/v1/indexes/{index}/projects/{project}/files/{filename}/yank maintain
+POST /-/api/v1/indexes/{index}/projects/{project}/files/{filename}/restore own
+GET  /-/api/v1/tokens                                                     known
+POST /-/api/v1/tokens                                                     known   201
+DELETE /-/api/v1/tokens/{token}                                           known   404
+"""
+
+#: What a token of the administrator is answered, by its narrowing: reading, uploading, yanking and deleting
+#: of `other`, then reading of `open`. A token that may not read does not know what there is.
+TOKENS: dict[str, tuple[dict[str, object], str]] = {
+    "everything": ({}, "200 200 200 200 200"),
+    "read": ({"scopes": ["read"]}, "200 403 403 403 200"),
+    "upload": ({"scopes": ["upload"]}, "404 200 404 404 404"),
+    "delete": ({"scopes": ["delete"]}, "404 404 200 200 404"),
+    "admin": ({"scopes": ["admin"]}, "404 404 404 404 404"),
+    "read and upload": ({"scopes": ["read", "upload"]}, "200 200 403 403 200"),
+    "read and delete": ({"scopes": ["read", "delete"]}, "200 403 200 200 200"),
+    "of pub-*": ({"projects": ["pub-*"]}, "404 404 404 404 200"),
+    "of other-thing": ({"projects": ["other-thing"]}, "200 200 200 200 404"),
+    "of another index": ({"indexes": ["stage"]}, "404 404 404 404 404"),
+}

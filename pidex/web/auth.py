@@ -177,6 +177,10 @@ class Gate:
         self._seen |= now
         return now != before
 
+    def sees_all(self, by: Principal, index: str) -> bool:
+        """Whether nothing of an index is hidden from somebody."""
+        return all(self._accounts.visibility(by, index, action).everything for action in ACTIONS.values())
+
     def is_open(self, index: str) -> bool:
         """Whether strangers may read everything in an index."""
         return all(self.strangers(index, action).everything for action in ACTIONS)

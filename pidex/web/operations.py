@@ -9,7 +9,7 @@ import re
 from functools import partial
 
 from pidex import __version__
-from pidex.core.errors import NotFound, Unauthenticated
+from pidex.core.errors import Forbidden, NotFound, Unauthenticated
 from pidex.core.model import OPERATOR
 from pidex.core.simpleapi import to_json
 from pidex.web import welcome as page
@@ -120,16 +120,20 @@ def is_loopback(host: str) -> bool:
 
 
 def _insider(site: Site, call: Call) -> None:
-    """Let through who signed in, this machine itself, and trusted proxies. Raises `Unauthenticated`."""
-    if call.by.name is not None:
-        return
+    """Let through this machine itself, trusted proxies, and who may see all of the default index.
+
+    Raises `Unauthenticated` or `Forbidden`. Numbers tell of what is hidden, too.
+    """
     origin = call.origin
     near = origin.client == "unix" or is_loopback(origin.client) or site.origins.trusts(origin.client)
     # A proxy on this machine that nobody declared brings strangers, all from 127.0.0.1.
-    if not near or (origin.forwarded and not origin.trusted):
-        raise Unauthenticated(
-            "Metrics are for this machine, for addresses in trusted_proxies, and for who signs in."
-        )
+    if near and (origin.trusted or not origin.forwarded):
+        return
+    who = "Metrics are for this machine, for trusted_proxies, and for who signs in and may see everything."
+    if call.by.name is None:
+        raise Unauthenticated(who)
+    if not site.gate.sees_all(call.by, site.options.default_index):
+        raise Forbidden(who)
 
 
 def _count(site: Site, index: str) -> tuple[int, int]:

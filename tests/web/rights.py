@@ -34,8 +34,8 @@ RULES: dict[str, dict[str, str]] = {
     },
     "known": {"-": "401 + + + + + +"},
     "open": {"-": "+ + + + + + +"},
-    # A clone holds every project: it is for who may read all of them.
-    "clone": {"-": "401 403 + + + 403 +"},
+    # A clone holds every project, and metrics count them: for who may read all of them.
+    "whole": {"-": "401 403 + + + 403 +"},
     "push": {"-": "401 403 403 + + + +"},
 }
 
@@ -44,7 +44,7 @@ RULES: dict[str, dict[str, str]] = {
 TABLE = """
 GET  /-/health                                                            open
 GET  /health                                                              open
-GET  /-/metrics                                                           known
+GET  /-/metrics                                                           whole
 GET  /-/static/{hash}/{name}                                              open
 GET  /favicon.ico                                                         open
 GET  /robots.txt                                                          open
@@ -74,7 +74,7 @@ POST /pypi                                                                upload
 POST /pypi/                                                               upload
 POST /{name}                                                              upload
 POST /{name}/                                                             upload
-GET  /{repository}.git/{service:path}                                     clone   404
+GET  /{repository}.git/{service:path}                                     whole   404
 POST /{repository}.git/{service:path}                                     push    404
 GET  /-/api/openapi.json                                                  open
 GET  /-/api/v1/whoami                                                     open

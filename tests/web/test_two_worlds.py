@@ -1,0 +1,227 @@
+"""An outsider's answers are the same, byte for byte, whether or not there is a private project (T26)."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route
+
+from pidex.catalogue import indexes, places, scans
+from pidex.core.model import NO_STAT, OPERATOR, Place, PlaceState
+from tests import samples
+from tests.web.driver import JSON, Answer
+from tests.web.people import OPEN, Town, form, package
+
+SECRET = "secret-thing"
+PUBLIC = (package(OPEN), package(OPEN, "2.0"), package("pub-two"))
+PRIVATE = (package(SECRET), samples.sdist(SECRET, "1.0"))
+NEVER = "absent-thing"
+HEX = "0" * 64
+PATHS = (
+    "/", "/health", "/-/health", "/-/metrics", "/favicon.ico", "/robots.txt", "/-/static/a/b",
+    "/simple", "/simple/", "/simple/?format=application/vnd.pypi.simple.v1%2Bjson", "/main/simple/",
+    "/simple/{name}", "/simple/{name}/", "/main/simple/{name}/", "/simple/{spelled}/", "/simple/{name}/?x=1",
+    "/packages", "/packages/", "/packages/{file}", "/packages/{file}.metadata", "/packages/{file}.asc",
+    "/packages/{path}", "/packages/{path}.metadata", "/packages/{path}.asc", "/packages/{wrong}",
+    "/packages/{sdist}", "/packages/x/{file}", "/main/packages/{path}",
+    "/pypi", "/pypi/", "/pypi?:action=list_classifiers",
+    "/pypi/{name}/json", "/pypi/{name}/json/", "/pypi/{spelled}/json", "/pypi/{name}/1.0/json",
+    "/pypi/{name}/1.0/json/", "/pypi/{name}/9/json",
+    "/rss/updates.xml", "/rss/packages.xml", "/rss/project/{name}/releases.xml",
+    "/rss/project/{spelled}/releases.xml",
+    "/{name}", "/{name}/", "/{name}/json", "/{spelled}/json",
+    "/main.git/info/refs?service=git-upload-pack",
+    "/-/api/openapi.json", "/-/api/v1/whoami", "/-/api/v1/indexes", "/-/api/v1/tokens",
+    "/-/api/v1/tokens/99",
+    "/-/api/v1/indexes/main/projects", "/-/api/v1/indexes/main/projects?after=r",
+    "/-/api/v1/indexes/main/journal",
+    "/-/api/v1/indexes/main/projects/{name}", "/-/api/v1/indexes/main/projects/{name}/status",
+    "/-/api/v1/indexes/main/projects/{name}/restorable", "/-/api/v1/indexes/main/projects/{name}/owners",
+    "/-/api/v1/indexes/main/projects/{name}/owners/ann",
+    "/-/api/v1/indexes/main/projects/{name}/releases/1.0",
+    "/-/api/v1/indexes/main/projects/{name}/releases/1.0/yank",
+    "/-/api/v1/indexes/main/projects/{name}/files/{file}",
+    "/-/api/v1/indexes/main/projects/{name}/files/{file}/yank",
+    "/-/api/v1/indexes/main/projects/{name}/files/{file}/restore",
+)  # fmt: skip
+CALLS = (
+    "<methodName>list_packages</methodName>",
+    "<methodName>list_packages_with_serial</methodName>",
+    "<methodName>changelog_last_serial</methodName>",
+    "<methodName>changelog_since_serial</methodName><params><param><value><int>0</int></value></param></params>",
+    "<methodName>changelog</methodName><params><param><value><int>0</int></value></param></params>",
+    *(
+        f"<methodName>{method}</methodName><params><param><value>{{name}}</value></param></params>"
+        for method in ("package_releases", "package_roles", "user_packages")
+    ),
+    *(
+        f"<methodName>{method}</methodName><params><param><value>{{name}}</value></param>"
+        "<param><value>1.0</value></param></params>"
+        for method in ("release_urls", "release_data")
+    ),
+    *(
+        "<methodName>search</methodName><params><param><value><struct><member><name>name</name><value>"
+        f"{term}</value></member></struct></value></param></params>"
+        for term in ("{name}", "thing", "pub")
+    ),
+)
+
+Request = tuple[str, str, Sequence[tuple[str, str]], bytes]
+
+
+def names_of(project: str, digest: str) -> dict[str, str]:
+    file = package(project)[0]
+    return {
+        "{name}": project,
+        "{spelled}": project.replace("-", "_").title(),
+        "{file}": file,
+        "{sdist}": samples.sdist(project, "1.0")[0],
+        "{path}": f"{digest[:2]}/{digest[2:4]}/{digest[4:]}/{file}",
+        "{wrong}": f"{HEX[:2]}/{HEX[2:4]}/{HEX[4:]}/{file}",
+    }
+
+
+def requests(project: str, digest: str, tag: str) -> Iterator[Request]:
+    """Every way to ask by which somebody could learn of a project. `tag`: the ETag of its page."""
+    values = names_of(project, digest)
+
+    def filled(text: str) -> str:
+        for key, value in values.items():
+            text = text.replace(key, value)
+        return text
+
+    for path in map(filled, PATHS):
+        for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "POST"):
+            if (method, path) != ("POST", "/-/api/v1/tokens"):  # that would make tokens, each time more
+                yield method, path, (), b""
+        for accept in (JSON, "application/json", "text/html", "application/problem+json", "image/png"):
+            yield "GET", path, [("accept", accept)], b""
+        yield "GET", path, [("if-none-match", tag), ("accept", JSON)], b""
+        yield "GET", path, [("if-none-match", "*")], b""
+        yield "GET", path, [("range", "bytes=0-9")], b""
+        yield "GET", path, [("accept-encoding", "gzip")], b""
+        yield "GET", path, [("origin", "https://app.test")], b""
+    for call in map(filled, CALLS):
+        body = f"<?xml version='1.0'?><methodCall>{call}</methodCall>".encode()
+        yield "POST", "/pypi", [("content-type", "text/xml")], body
+    for sample in (package(project), package(project, "3.0"), samples.sdist(project, "1.0")):
+        for path in ("/legacy/", "/", "/pypi/", "/main/legacy/"):
+            yield "POST", path, *form(sample, name=project, version="1.0")
+    removal = f":action=remove_pkg&name={project}&version=1.0".encode()
+    yield "POST", "/legacy/", [("content-type", "application/x-www-form-urlencoded")], removal
+
+
+def told(answer: Answer) -> tuple[object, ...]:
+    headers = {name: value for name, value in answer.headers.items() if name != "date"}
+    body = re.sub(rb'"used":[0-9]+', b'"used":0', answer.body)  # when a token was noted is a clock's matter
+    return answer.status, headers, body, answer.complete
+
+
+def answers(town: Town, who: str, asked: Sequence[Request]) -> dict[str, tuple[object, ...]]:
+    found = {}
+    for number, (method, target, headers, body) in enumerate(asked):
+        found[f"{number} {method} {target} {headers}"] = told(town.ask(method, target, who, headers, body))
+    return found
+
+
+def same(before: dict[str, tuple[object, ...]], after: dict[str, tuple[object, ...]]) -> None:
+    differing = {key: (value, after[key]) for key, value in before.items() if value != after[key]}
+    assert not differing, f"{len(differing)} of {len(before)}: {next(iter(differing.items()))}"
+
+
+class Tags:
+    """What only who may see the project knows of it: found in a town of its own."""
+
+    def __init__(self, place: Path) -> None:
+        town = Town(place, *PUBLIC, *PRIVATE)
+        page = town.ask("GET", f"/simple/{SECRET}/", "reader", [("accept", JSON)])
+        self.tag = page.headers["etag"]
+        url = next(file["url"] for file in page.json()["files"] if file["filename"] == package(SECRET)[0])
+        self.digest = "".join(url.rpartition("/packages/")[2].split("/")[:3])
+        town.close()
+
+
+@pytest.fixture(scope="module")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> Tags:
+    return Tags(tmp_path_factory.mktemp("tags"))
+
+
+def built(place: Path, challenge: bool = False, **flags: object) -> Town:
+    town = Town(place, *PUBLIC, **flags)
+    if challenge:
+        with town.house.pidex.catalogue.write() as conn:
+            found = indexes.find(conn, "main")
+            assert found is not None
+            indexes.set_challenge(conn, found.id, True)
+    return town
+
+
+WAYS = [(False, {}), (True, {}), (False, {"fallback_url": "https://elsewhere.test/simple"})]
+
+
+@pytest.mark.parametrize(("challenge", "flags"), WAYS, ids=["plain", "challenge", "fallback"])
+@pytest.mark.parametrize("who", ["stranger", "outsider"])
+def test_a_private_project_changes_no_answer(
+    tmp_path: Path, tags: Tags, challenge: bool, flags: dict[str, object], who: str
+) -> None:
+    """One server, before the project comes, while it is there and asked for by who may, and after it went."""
+    town = built(tmp_path, challenge, **flags)
+    asked = [*requests(SECRET, tags.digest, tags.tag)]
+    before = answers(town, who, asked)
+    for sample in PRIVATE:
+        town.house.add(sample)
+    same(before, answers(town, who, asked))
+    # Those who may see it have it in every cache; it is yanked, deleted in part, and quarantined.
+    for role in ("admin", "reader"):
+        seen = answers(town, role, [each for each in asked if each[0] == "GET"])
+        assert any(SECRET.encode() in value[2] for value in seen.values() if isinstance(value[2], bytes))
+    same(before, answers(town, who, asked))
+    curator = town.house.pidex.curator(town.house.pidex.intake(), town.house.pidex.accounts())
+    curator.yank("main", SECRET, version="1.0", reason="broken", by=OPERATOR)
+    curator.delete("main", SECRET, filename=PRIVATE[1][0], by=OPERATOR)
+    same(before, answers(town, who, asked))
+    curator.set_status("main", SECRET, "quarantined", reason="bad", by=OPERATOR)
+    same(before, answers(town, who, asked))
+    town.close()
+
+
+def test_a_hidden_name_is_answered_as_an_absent_one(tmp_path: Path, tags: Tags) -> None:
+    """Also where its files are still to be read: nobody waits for what is not there."""
+    town = built(tmp_path)
+    for sample in PRIVATE:
+        town.house.add(sample)
+    with town.house.pidex.catalogue.write() as conn:
+        found = indexes.find(conn, "main")
+        assert found is not None
+        unread = Place(0, package(SECRET, "7.0")[0], NO_STAT, PlaceState.UNREAD)
+        places.upsert_many(conn, found.id, [unread])
+        scans.put(conn, found.id, scans.Scan(listed=True, finished=None))
+    assert town.ask("GET", f"/simple/{SECRET}/", "reader").status == 503
+    there = answers(town, "stranger", [*requests(SECRET, tags.digest, tags.tag)])
+    absent = answers(town, "stranger", [*requests(NEVER, tags.digest, tags.tag)])
+    renamed = [str(value).lower().replace("secret", "absent") for value in there.values()]
+    # Lengths of texts, and hashes of bodies that repeat what was asked, go by the name: it is as long.
+    assert len(SECRET) == len(NEVER)
+    for key, one, other in zip(there, renamed, absent.values(), strict=True):
+        assert one == str(other).lower(), key
+    town.close()
+
+
+def test_every_route_is_asked(tmp_path: Path) -> None:
+    """A new route has to be asked here, too."""
+    town = built(tmp_path)
+    values = names_of(SECRET, HEX)
+    paths = {"".join(values.get(part, part) for part in _parts(path)).partition("?")[0] for path in PATHS}
+    routes = [route for route in town.house.site.router.routes if isinstance(route, Route)]
+    for route in routes:
+        assert any(route.path_regex.match(path) for path in paths), route.path
+    town.close()
+
+
+def _parts(path: str) -> list[str]:
+    pieces = path.replace("{", "\0{").replace("}", "}\0").split("\0")
+    return [*itertools.chain(pieces)]

@@ -8,11 +8,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import folders, names, pages, peers, report
+from bench import folders, names, pages, peers, report, uploads
 from bench.pages import Plan
 from bench.report import note
 
-SECTIONS = ("pages", "folders", "names")
+SECTIONS = ("pages", "folders", "names", "uploads")
 PLANS = {
     "quick": Plan(rounds=1, seconds=1, projects=50, many=500, megabytes=100),
     "medium": Plan(rounds=3, seconds=2, projects=1000, many=500, megabytes=100),
@@ -21,6 +21,8 @@ PLANS = {
 SIZES = {"quick": [100, 1000], "medium": [1_000, 10_000, 100_000], "full": [1_000, 10_000, 100_000]}
 NAMES = {"quick": 20_000, "medium": 880_000, "full": 880_000}
 DROPS = {"quick": 3, "medium": 10, "full": 20}
+#: Small wheels a round, uploads looked for at once, MB of the big file.
+UPLOADS = {"quick": (32, 5, 50), "full": (400, 100, 1000)}
 
 
 def main() -> int:
@@ -53,6 +55,9 @@ def measured(home: Path, size: str, sections: list[str]) -> list[str]:
         texts.append(report.figures_text("Folders", folders.measure(home, SIZES[size], DROPS[size])))
     if "names" in sections:
         texts.append(report.figures_text("The project list", names.measure(home, NAMES[size])))
+    if "uploads" in sections:
+        table, figures = uploads.measure(home, *UPLOADS[size])
+        texts += [report.table_text(table), report.figures_text("Uploads", figures)]
     return texts
 
 

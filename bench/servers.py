@@ -214,8 +214,8 @@ def devpi(home: Path) -> Server:
     return Server("devpi", command, port, "/root/bench/+simple/{project}/", home / "devpi.log")
 
 
-def fill_devpi(server: Server, files: list[Path]) -> None:
-    """Make the index and upload files to it."""
+def open_devpi(server: Server) -> dict[str, str]:
+    """Make the index root/bench; the headers that let one in."""
     login = json.dumps({"user": "root", "password": "bench"}).encode()
     answer = server.get("/+login", {"Content-Type": "application/json"}, "POST", login)
     token = json.loads(answer.body)["result"]["password"]
@@ -224,23 +224,31 @@ def fill_devpi(server: Server, files: list[Path]) -> None:
     made = server.get("/root/bench", {**auth, "Content-Type": "application/json"}, "PUT", settings)
     if made.status not in (200, 201):
         raise SystemExit(f"devpi: no index: {made.body[:300]!r}")
+    return auth
+
+
+def fill_devpi(server: Server, files: list[Path]) -> None:
+    """Make the index and upload files to it."""
+    auth = open_devpi(server)
     for path in files:
         name, version = path.name.split("-")[:2]
         fields = {":action": "file_upload", "name": name, "version": version, "filetype": "bdist_wheel"}
-        body, kind = _form({**fields, "pyversion": "py3", "metadata_version": "2.1"}, path)
+        fields |= {"pyversion": "py3", "metadata_version": "2.1"}
+        body, kind = form(fields, path.name, path.read_bytes())
         done = server.get("/root/bench/", {**auth, "Content-Type": kind}, "POST", body)
         if done.status != 200:
             raise SystemExit(f"devpi: {path.name}: {done.status} {done.body[:300]!r}")
 
 
-def _form(fields: dict[str, str], path: Path) -> tuple[bytes, str]:
+def form(fields: dict[str, str], filename: str, data: bytes) -> tuple[bytes, str]:
+    """The body of an upload and its content type."""
     boundary = "bench-boundary-5c1b"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
     ]
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{path.name}"\r\n\r\n'
-    body = b"".join([*parts, head.encode(), path.read_bytes(), f"\r\n--{boundary}--\r\n".encode()])
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{filename}"\r\n\r\n'
+    body = b"".join([*parts, head.encode(), data, f"\r\n--{boundary}--\r\n".encode()])
     return body, f"multipart/form-data; boundary={boundary}"
 
 

@@ -173,12 +173,31 @@ class Pdm(Project):
         self.run("pdm", "add", *options, *requirements, cwd=self.project)
 
 
+class Flit(Installer):
+    """flit: the same sources are the same bytes in every build."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"SOURCE_DATE_EPOCH": "1700000000"}
+
+
+class Hatch(Installer):
+    """hatch, which keeps its caches in the home that it is given."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"HATCH_DATA_DIR": str(self.home / "data"), "HATCH_CACHE_DIR": str(self.home / "cache")}
+
+
 KINDS: dict[str, type[Installer]] = {
     "pip": Pip,
     "pip19": Pip,
     "pip20": Pip,
     "uv": Uv,
     "twine": Installer,
+    "twine38": Installer,
+    "flit": Flit,
+    "hatch": Hatch,
     "poetry": Poetry,
     "pdm": Pdm,
     "easy-install": Installer,

@@ -92,9 +92,11 @@ class Accounts:
 
     def mark(self, header: str | None, login: str | None) -> bytes:
         """What stands for credentials where they are remembered, and could not be used in their place."""
-        text = f"\0{login}" if login else header or ""
-        # A keyed hash in 1 us, where HMAC takes 3: this is done for each request that signs in.
-        return hashlib.blake2b(text.encode(errors="surrogatepass"), key=self._key, digest_size=32).digest()
+        text, kind = (login, b"login") if login else (header or "", b"header")
+        # A keyed hash in 1 us, where HMAC takes 3: this is done for each request that signs in. `person`
+        # keeps the two kinds apart, whatever a header contains.
+        data = text.encode(errors="surrogatepass")
+        return hashlib.blake2b(data, key=self._key, person=kind, digest_size=32).digest()
 
     def file_version(self) -> int:
         """How often the password file has been read, which this does again where it changed. Quick."""

@@ -342,7 +342,7 @@ def test_https_and_http2(folder: Path, certificates: Path) -> None:
         assert f"https://127.0.0.1:{port}/simple/" in connection.getresponse().read().decode()
         connection.close()
         assert tls(port, certificates, "h2", "http/1.1") == ("h2", "TLSv1.3")
-        curl = ["curl", "-sS", "--http2", "--cacert", certificates / "a.crt", "-w", "%{http_version}"]
+        curl = ["curl", "-sS", "--http2", "--cacert", str(certificates / "a.crt"), "-w", "%{http_version}"]
         url = f"https://127.0.0.1:{port}/simple/demo/"
         done = subprocess.run([*curl, "-o", os.devnull, url], capture_output=True, text=True, check=True)
         assert done.stdout == "2"

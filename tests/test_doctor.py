@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import resource
 import socket
 import sqlite3
@@ -312,6 +313,8 @@ def test_passwords(target: Target, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Certificates for localhost: for a year, for a week; and one with a key under a passphrase."""
+    if shutil.which("openssl") is None:
+        pytest.skip("NOT TESTED: openssl is not installed (Debian's package of this name)")
     folder = tmp_path_factory.mktemp("certificates")
     for name, days, extra in (
         ("year", "365", ["-nodes"]),

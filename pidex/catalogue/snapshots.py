@@ -94,6 +94,38 @@ def take(catalogue: Path, folder: Path, now: float, *, why: str = "daily", keep:
     return Snapshot(target, taken, why, target.stat().st_size)
 
 
+def restore(catalogue: Path, snapshot: Path, now: float) -> Path | None:
+    """Put a snapshot in the catalogue's place; returns where the old catalogue lies now, None without one.
+
+    For who holds the data directory. The snapshot is copied and the copy checked before anything is moved, so
+    that a cut leaves the old catalogue or the new one. Raises `CatalogueError`, `StorageFull`.
+    """
+    part = catalogue.with_name(f".restoring-{os.getpid()}.db")
+    stamp = datetime.fromtimestamp(now, UTC).strftime(_STAMP)
+    aside = catalogue.with_name(f"{catalogue.name}.replaced-{stamp}Z")
+    try:
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        _copy(snapshot, part)
+        _sync(part)
+        existed = catalogue.exists()
+        if existed:
+            # The log belongs to the old file: it goes with that, and never stays beside the new one.
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.replace(f"{catalogue}{suffix}", f"{aside}{suffix}")
+            os.link(catalogue, aside)
+        part.replace(catalogue)
+        _sync(catalogue.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"There is no space left to restore {catalogue}.") from error
+        raise CatalogueError(f"{catalogue} cannot be restored: {error.strerror}.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return aside if existed else None
+
+
 def _copy(catalogue: Path, target: Path) -> None:
     existing = f"{catalogue.absolute().as_uri()}?mode=rw"
     with (

@@ -127,3 +127,35 @@ def test_nothing_to_copy(tmp_path: Path) -> None:
         snapshots.take(tmp_path / "catalogue.db", tmp_path / "snapshots", rows.NOW)
     assert not (tmp_path / "catalogue.db").exists()
     assert [*(tmp_path / "snapshots").iterdir()] == []
+
+
+def test_a_snapshot_takes_the_place_of_a_damaged_catalogue(path: Path) -> None:
+    folder = snapshots.folder_of(path)
+    taken = snapshots.take(path, folder, rows.NOW)
+    path.write_bytes(b"no database" * 1_000)
+    aside = snapshots.restore(path, taken.path, rows.NOW + 60)
+    assert aside is not None
+    assert aside.read_bytes().startswith(b"no database"), "what was there is kept"
+    catalogue = Catalogue.open(path, create=False)
+    with catalogue.read() as conn:
+        assert journal.serial(conn) == 200
+    catalogue.close()
+    assert taken.path.exists()
+
+
+def test_a_damaged_snapshot_replaces_nothing(path: Path) -> None:
+    before = path.read_bytes()
+    folder = snapshots.folder_of(path)
+    bad = snapshots.take(path, folder, rows.NOW).path
+    bad.write_bytes(b"no database" * 1_000)
+    with pytest.raises(CatalogueError):
+        snapshots.restore(path, bad, rows.NOW)
+    assert path.read_bytes() == before
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["catalogue.db", "snapshots"]
+
+
+def test_a_catalogue_that_is_gone_comes_back(path: Path) -> None:
+    taken = snapshots.take(path, snapshots.folder_of(path), rows.NOW)
+    path.unlink()
+    assert snapshots.restore(path, taken.path, rows.NOW) is None
+    assert path.exists()

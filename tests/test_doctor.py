@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import resource
+import shutil
 import socket
 import sqlite3
 import ssl

@@ -52,7 +52,11 @@ def wrk(
     if script:
         command += ["-s", str(script)]
     command.append(f"http://127.0.0.1:{server.port}{path}")
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 75)
+    except subprocess.TimeoutExpired:
+        return Reading(0.0, 0.0, 1)  # a server that stopped answering: seen with pypiserver
+    text = done.stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     median = re.search(r"50%\s+([\d.]+)(us|ms|s|m)", text)
     if rate is None:

@@ -164,7 +164,7 @@ def requests(everyone: list[Server], rows: list[tuple[str, str, dict[str, Target
                 return None
             reading = load.wrk(server, target.path, target.headers, plan.seconds)
             bad[server.name] = bad.get(server.name, 0) + reading.bad
-            return reading.rate
+            return reading.rate or None
 
         table.rows.append(Row(title, reach, rounds(plan, everyone, one), {k: v for k, v in bad.items() if v}))
     return table

@@ -227,10 +227,12 @@ def zipf(folder: Path, home: Path, plan: Plan) -> Table:
         for number in range(count):
             guarded.await_ok(guarded.page(project(number)), basic)
         script = load.zipf_script([pidex.page(project(number)) for number in range(count)], home / "zipf.lua")
+        # wrk pays for its script: the plain row has one too, of a single path.
+        single = load.zipf_script([pidex.page(TEN)], home / "plain.lua")
         html = {"Accept": HTML}
         seen: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(plan.rounds):
-            seen[names[0]].append(load.wrk(pidex, pidex.page(TEN), html, plan.seconds).rate)
+            seen[names[0]].append(load.wrk(pidex, "/", html, plan.seconds, script=single).rate)
             seen[names[1]].append(load.wrk(pidex, pidex.page(TEN), html, plan.seconds, script=script).rate)
             with dropping(folder):
                 changing = load.wrk(pidex, pidex.page(TEN), html, max(3.0, plan.seconds), script=script)

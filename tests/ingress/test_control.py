@@ -75,6 +75,16 @@ CALLS: dict[str, Call] = {
 }  # fmt: skip
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody answers at a Unix socket: it has its name a moment before."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+        except OSError as error:
+            return "too long" in str(error) and path.exists()  # no client of ours connects by such a path
+    return True
+
+
 @contextmanager
 def serving(folder: Path, calls: dict[str, Call] = CALLS) -> Iterator[Control]:
     stop = threading.Event()
@@ -82,7 +92,7 @@ def serving(folder: Path, calls: dict[str, Call] = CALLS) -> Iterator[Control]:
     thread = threading.Thread(target=served.run, args=(stop,))
     thread.start()
     try:
-        until((folder / NAME).exists)
+        until(lambda: listens(folder / NAME))
         yield served
     finally:
         stop.set()

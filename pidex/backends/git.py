@@ -18,8 +18,8 @@ from pidex.core.pushes import REF, Record, Tree
 
 #: Bytes copied at once.
 BLOCK_BYTES = 256 * 1024
-#: Seconds that git may take for a question about a repository, and for anything else.
-ASK_SECONDS, WORK_SECONDS = 120.0, 3600.0
+#: Seconds that git may take for a question about a repository.
+ASK_SECONDS = 120.0
 
 
 class Missing(CannotStart):

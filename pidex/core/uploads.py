@@ -65,7 +65,6 @@ class UploadPolicy:
     framing: Severity = "error"  # ARC-5, ARC-6
     metadata: Severity = "error"  # what packaging.metadata finds
     unknown_fields: Severity = "warn"  # CMD-6
-    summary_512: Severity = "off"
 
 
 @dataclass(frozen=True, slots=True)

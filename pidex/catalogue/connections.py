@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -11,6 +13,8 @@ from pidex.core.errors import CatalogueError
 
 #: How long a writer waits for the one before it, and a thread for a connection, in seconds.
 BUSY_SECONDS = 10
+#: Between two tries where SQLite itself does not wait, in seconds.
+PAUSE_SECONDS = 0.01
 #: Connections kept open, and how many more a burst of threads may open.
 POOL_SIZE = 8
 POOL_BURST = 56
@@ -40,7 +44,7 @@ def sqlite(url: URL, *, synchronous: str = "FULL", busy_seconds: float | None = 
     def _connect(dbapi: Any, _record: object) -> None:
         cursor = dbapi.cursor()
         try:
-            cursor.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(cursor, wait)
             cursor.execute(f"PRAGMA synchronous={synchronous}")
             cursor.execute("PRAGMA foreign_keys=ON")
             cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
@@ -55,6 +59,19 @@ def sqlite(url: URL, *, synchronous: str = "FULL", busy_seconds: float | None = 
         dbapi.execute(conn.get_execution_options().get("pidex_begin", "BEGIN"))
 
     return engine
+
+
+def _write_ahead(cursor: Any, seconds: float) -> None:
+    """Have a write-ahead log. SQLite itself does not wait for another that switches a new file over."""
+    deadline = monotonic() + seconds
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname not in ("SQLITE_BUSY", "SQLITE_LOCKED") or monotonic() >= deadline:
+                raise
+        sleep(PAUSE_SECONDS)
 
 
 def postgresql(url: URL) -> Engine:

@@ -66,6 +66,11 @@ indexes = Table(
     # Whether strangers are asked to sign in where something is absent, or hidden from them (AUT-4).
     Column("challenge", Boolean, nullable=False, server_default=false()),
     Column("policy", Text),  # JSON: what uploads are held to; null: the defaults
+    # JSON lists, in order: indexes whose contents this one has too, upstreams by name, folders of its own.
+    Column("bases", Text, nullable=False, server_default="[]"),
+    Column("upstreams", Text, nullable=False, server_default="[]"),
+    Column("folders", Text, nullable=False, server_default="[]"),
+    Column("rules", Text),  # JSON: what of its contents the index shows; null: all of it
     CheckConstraint("mutability in ('folder', 'immutable', 'volatile')", name="mutability"),
 )
 
@@ -192,6 +197,9 @@ audit = Table(
     Column("before", Text),  # JSON
     Column("after", Text),  # JSON
     Column("token_id", BigInteger),  # the token by which the actor was known; it may be gone
+    # A chain: the digest (SHA-256) of a row covers the row itself and the digest of the one before it.
+    Column("previous", Text),
+    Column("digest", Text),
 )
 
 #: People, and programs that sign in by token. One without a password comes by htpasswd file, proxy or token.
@@ -279,6 +287,83 @@ signatures = Table(
     Column("index_id", ForeignKey("indexes.id", ondelete="CASCADE"), primary_key=True),
     Column("key", Name, primary_key=True),
     Column("body", LargeBinary, nullable=False),
+)
+
+#: Other indexes that pages and files are fetched from, by name. `secret`: for the owner's eyes only.
+upstreams = Table(
+    "upstreams",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("settings", Text, nullable=False),  # JSON: kind, time-outs, proxy, CA, how to sign in
+    Column("secret", Text),
+    Column("created", BigInteger, nullable=False),
+)
+
+#: Whose a name is (the origin lock): outlives the files. No row: nobody decided yet.
+origins = Table(
+    "origins",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id", ondelete="CASCADE"), primary_key=True),
+    Column("project", Name, primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("upstream", Text),  # which one, where the origin is 'upstream'
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("reason", Text),
+    CheckConstraint("origin in ('local', 'upstream', 'merged', 'blocked')", name="origin"),
+)
+
+#: Names that are kept for this installation before anybody uploads them: 'acme-*' over all that begin so.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id", ondelete="CASCADE"), primary_key=True),
+    Column("pattern", Name, primary_key=True),
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("reason", Text),
+)
+
+#: What may be shown although a rule would hide it, until when and why. `subject`: 'name' or 'name==1.0'.
+exemptions = Table(
+    "exemptions",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id", ondelete="CASCADE"), primary_key=True),
+    Column("subject", Name, primary_key=True),
+    Column("until", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+#: Releases and files that are withheld by a person, own and mirrored ones alike. Targets as in `yanks`.
+holds = Table(
+    "holds",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id", ondelete="CASCADE"), primary_key=True),
+    Column("project", Name, primary_key=True),
+    Column("scope", Name, primary_key=True),
+    Column("target", Name, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    CheckConstraint("scope in ('release', 'file')", name="scope"),
+)
+
+#: Downloads, counted by day and without addresses. `day`: days since 1970, UTC.
+downloads = Table(
+    "downloads",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id", ondelete="CASCADE"), primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("project", Name, primary_key=True),
+    Column("filename", Name, primary_key=True),
+    Column("client", Name, primary_key=True),
+    Column("python", Name, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Index(None, "index_id", "project", "day"),
 )
 
 # --- derived: read out of the folders and files; `pidex scan --rebuild` makes them again --------------------

@@ -191,6 +191,13 @@ class File:
     root: int = 0
     path: str = ""
     stat: Stat = NO_STAT
+    index: str = ""  # the index whose own file it is; empty for one of an upstream
+    origin: str = ""  # the upstream that it comes from; empty for an own file
+    url: str = ""  # where the upstream has it
+    # Mirrored files alone: all that the upstream said of hashes, and what it announces of metadata (PEP 714).
+    hashes: tuple[tuple[str, str], ...] = ()
+    announced: bool = False  # `.metadata` can be had, whether or not its hash is known beforehand
+    provenance: str | None = None
 
 
 class Status(StrEnum):
@@ -200,6 +207,16 @@ class Status(StrEnum):
     DEPRECATED = "deprecated"
     ARCHIVED = "archived"
     QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Withholding:
+    """A file that is kept back. `rule` names what does it; `until` is when that ends (Unix time), if ever."""
+
+    file: File
+    rule: str
+    reason: str
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +232,8 @@ class Page:
     status: Status = Status.ACTIVE
     status_reason: str | None = None
     valid_until: float | None = None  # Unix time; None: until the catalogue changes
+    origin: str = ""  # the upstream that answered; empty: this installation alone, '+': merged
+    withheld: tuple[Withholding, ...] = ()  # files that a rule keeps back; in no list
 
 
 class ProjectName(NamedTuple):

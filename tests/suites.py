@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import pytest
@@ -24,11 +23,16 @@ def suite_of(nodeid: str) -> str:
 
 
 class Times:
-    """Adds up what each suite took."""
+    """Adds up what each suite took, over all the processes that run tests."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
         self.tests: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        suite = suite_of(report.nodeid)
+        self.seconds[suite] += report.duration
+        self.tests[suite] += report.when == "teardown"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_KEY] = Times()
+    config.pluginmanager.register(config.stash[_KEY])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,17 +58,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if suite_of(item.nodeid) in chosen]
     items.sort(key=lambda item: order.index(suite_of(item.nodeid)))  # stable: the order within a suite stays
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> object:
-    times = item.config.stash[_KEY]
-    before = time.monotonic()
-    result = yield
-    suite = suite_of(item.nodeid)
-    times.seconds[suite] += time.monotonic() - before
-    times.tests[suite] += 1
-    return result
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""Scenarios S1 to S5, S10, S14, S15, S22 to S24 and S26: a folder that people copy into, and its server."""
+"""Scenarios S2 to S5, S10, S14, S15, S22 to S24 and S26: a folder that people copy into, and its server."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ import pytest
 from tests.clients.environments import CLIENTS, Unavailable, make
 from tests.samples import egg, msi, sdist, wheel, wininst, write
 from tests.walks.server import (
-    TOP,
     Answer,
-    Offline,
     Server,
     environment,
     family,
     fetch,
     run,
-    run_online,
     until,
 )
 
@@ -40,26 +37,6 @@ def pip(index_url: str, target: Path, *requirements: str) -> str:
         pytest.skip(str(reason))
     options = ("--disable-pip-version-check", "--no-cache-dir", "--target", target)
     return run(python, "-m", "pip", "install", "-i", index_url, *options, *requirements)
-
-
-@pytest.mark.network
-def test_s1_a_fresh_environment_gets_the_commands(tmp_path: Path) -> None:
-    """No compiler is needed, and the dependencies are few."""
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
-    python = tmp_path / "venv" / "bin" / "python"
-    options = ("--prefer-binary", "--only-binary", ":all:", "--no-binary", "pidex")
-    try:
-        run_online(
-            python, "-m", "pip", "install", "-q", "--no-compile", *options, TOP, environ={"CC": "/bin/false"}
-        )
-    except Offline as reason:
-        pytest.skip(str(reason))
-    for program in ("pidex", "pypi-server"):
-        assert run(python.parent / program, "--version").strip()
-        assert "serve" in run(python.parent / program, "-h")
-    installed = run(python, "-m", "pip", "list", "--format=freeze").splitlines()
-    print(f"S1: {len(installed)} packages")
-    assert len(installed) < 50, installed
 
 
 @pytest.mark.parametrize("command", [PIDEX, PYPISERVER, (*PYPISERVER, "run")])

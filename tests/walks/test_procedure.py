@@ -1,4 +1,4 @@
-"""The whole procedure in its order: a service under supervisor, packages by git, FTP and twine, a kill.
+"""The whole procedure in its order: install, supervisor, packages by git, FTP and twine, a kill, a stop.
 
 Order and steps are those of the scenarios S1 to S26; here they happen to one server, one after the other.
 """
@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,27 +26,75 @@ from tests.clients.conftest import have  # noqa: F401  # a fixture
 from tests.clients.environments import TOP, Unavailable
 from tests.clients.installers import Installer
 from tests.samples import Sample, wheel, write
-from tests.walks.server import environment, family, fetch, free_port, run, until
+from tests.walks.server import Offline, environment, family, fetch, free_port, run, run_online, until
 from tests.walks.test_git_push import Clone
-from tests.walks.test_supervisor import Supervisor
+from tests.walks.test_supervisor import CONFIGURATION, Supervisor
 
 pytestmark = [
+    pytest.mark.network,
     pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(420),
 ]
 
 PASSWORD = "correct horse"
+#: The port of the seed's procedure, and pidex's own.
+PORT = 3141
 Have = Callable[[str], Installer]
 
 
-class Service(Supervisor):
-    """The server under supervisord, with FTP beside HTTP."""
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands are after `pip install` of this checkout into a fresh virtual environment."""
+    venv = tmp_path_factory.mktemp("fresh") / "venv"
+    run(sys.executable, "-m", "venv", venv)
+    # Only pidex itself is built: nothing else may need a compiler.
+    options = ("--prefer-binary", "--only-binary", ":all:", "--no-binary", "pidex")
+    python = venv / "bin" / "python"
+    try:
+        run_online(
+            python, "-m", "pip", "install", "-q", "--no-compile", *options, TOP, environ={"CC": "/bin/false"}
+        )
+    except Offline as reason:
+        pytest.skip(str(reason))
+    return python.parent
 
-    def __init__(self, home: Path, folder: Path) -> None:
+
+def test_s1_a_fresh_environment_gets_the_commands(programs: Path) -> None:
+    """No compiler is needed, and the dependencies are few."""
+    for program in ("pidex", "pypi-server"):
+        assert run(programs / program, "--version").strip()
+        assert "serve" in run(programs / program, "-h")
+    installed = run(programs / "python", "-m", "pip", "list", "--format=freeze").splitlines()
+    print(f"S1: {len(installed)} packages")
+    assert len(installed) < 50, installed
+
+
+def preferred_port() -> int:
+    """3141 where nobody has it, else another one, which is said."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", PORT))
+        except OSError:
+            other = free_port()
+            print(f"port {PORT} is taken on this machine: the procedure runs on {other}")
+            return other
+    return PORT
+
+
+class Service(Supervisor):
+    """The installed server under supervisord, as `pidex service supervisor` prints it; FTP beside HTTP."""
+
+    def __init__(self, programs: Path, home: Path, folder: Path) -> None:
         super().__init__(home, folder)
-        self.folder, self.ftp_port = folder, free_port()
-        script = f"cd {TOP}\nexec {sys.executable} -m pidex serve -p {self.port}"
-        (home / "run-index.sh").write_text(f"{script} --ftp-port {self.ftp_port} {folder}\n")
+        self.installed, self.folder = programs, folder
+        self.port, self.ftp_port = preferred_port(), free_port()
+        section = self.pidex(
+            "service", "supervisor", "-p", str(self.port), "--ftp-port", str(self.ftp_port),
+            "--name", "index", "--user", run("id", "-un").strip(), "--service-log", str(home / "index.log"),
+        )  # fmt: skip
+        head = CONFIGURATION.partition("[program:index]")[0].format(home=home, user=os.getuid())
+        (home / "supervisord.conf").write_text(head + section)
 
     @property
     def url(self) -> str:
@@ -60,8 +109,8 @@ class Service(Supervisor):
     def pidex(self, *words: str, stdin: str = "") -> str:
         """Run a command beside the server, as its operator does."""
         done = subprocess.run(
-            [sys.executable, "-m", "pidex", *words, str(self.folder)],
-            cwd=TOP, env=environment(), input=stdin, capture_output=True, text=True, check=False, timeout=60,
+            [self.installed / "pidex", *words, self.folder],
+            cwd="/", env=environment(), input=stdin, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -80,9 +129,11 @@ class Service(Supervisor):
 
 
 @pytest.fixture
-def service(tmp_path: Path, folder: Path) -> Iterator[Service]:
+def service(programs: Path, tmp_path: Path, folder: Path) -> Iterator[Service]:
+    # FTP is an extra: the two libraries that docs/ftp.md names.
+    run_online(programs / "python", "-m", "pip", "install", "-q", "pyftpdlib", "pyopenssl")
     try:
-        made = Service(tmp_path, folder)
+        made = Service(programs, tmp_path, folder)
     except Unavailable as reason:
         pytest.skip(str(reason))
     made.start()
@@ -178,14 +229,19 @@ def test_the_whole_procedure(service: Service, have: Have, tmp_path: Path) -> No
     until(lambda: all(service.has(project, sample) for project, sample in samples.items()))
     shutil.rmtree(pip.target)
     assert pip.install(f"{service.url}/simple/", "by-twine") == everything
-    # The ways in are open as before, and the service is restarted as a whole.
+    # The ways in are open as before.
     clone = Clone(f"http://ann:{found[0]}@127.0.0.1:{service.port}/main.git", tmp_path / "again")
     second = clone.write(wheel("by-git", "2.0"))
     clone.push()
     assert service.has("by-git", samples["by-git"], second)
-    service.end()
+    # A stop leaves no orphan and no listener; then the whole service is started again (S25).
+    running = family(service.pid)
+    assert len(running) > 1
+    service.ctl("stop", "index")
+    until(lambda: not any(each.alive for each in running), seconds=2, why=f"left behind: {running}")
     assert not service.answers()
+    service.end()
     service.start()
     service.wait()
-    until(lambda: service.has("by-git", samples["by-git"], second))
+    assert service.listed("by-git").keys() == {name for name, _ in (samples["by-git"], second)}
     assert run("git", "-C", str(clone.folder), "ls-remote", "origin", "main")

@@ -117,6 +117,31 @@ class TooMany(PidexError):
     code, status, title = "too-many-requests", 429, "Too many requests"
 
 
+class UpstreamFault(PidexError):
+    """An upstream's answer cannot be used: other bytes than it declared, nonsense, a forbidden address."""
+
+    code, status, title = "upstream-fault", 502, "Upstream at fault"
+
+
+class UpstreamDown(PidexError):
+    """An upstream does not answer, and what it would have said is not held. Trying again helps."""
+
+    code, status, title = "upstream-down", 503, "Upstream does not answer"
+
+
+class NotFetched(PidexError):
+    """The answer needs an upstream's page that nobody fetched yet: fetch it, and ask again.
+
+    Never leaves the process: whoever can fetch does so, and everybody else says `UpstreamDown`.
+    """
+
+    code, status, title = "not-fetched", 503, "Not fetched yet"
+
+    def __init__(self, upstream: str, project: str) -> None:
+        super().__init__(f"The page of {project} at upstream {upstream} was not fetched yet. Try again.")
+        self.upstream, self.project = upstream, project
+
+
 class Busy(PidexError):
     """The answer is not ready: files are still being read. Trying again helps."""
 

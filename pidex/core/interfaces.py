@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 from pidex.core.model import Entry, File, Look, Problem, Stat
+from pidex.core.upstreams import Held, UpstreamFile, UpstreamPage
 
 
 class Clock(Protocol):
@@ -169,3 +171,69 @@ class Inspector(Protocol):
 
         The descriptor stays open, and its position where it is.
         """
+
+
+class Unchanged(NamedTuple):
+    """An upstream's page is still the one that is held."""
+
+
+class Transfer(Protocol):
+    """The bytes of an upstream's file on their way. `size` in bytes, -1 where the upstream does not say.
+
+    `offset` is where they begin: 0 where the upstream does not do ranges.
+    """
+
+    size: int
+    offset: int
+    last_modified: str | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class Upstream(Protocol):
+    """Another index. The contract suite in tests/contracts/ runs on every implementation.
+
+    Every method raises `UpstreamDown` where it does not answer (within its time-outs, at once while it is
+    known to be down) and `UpstreamFault` where its answer cannot be used. For one event loop.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def project(
+        self, project: str, held: UpstreamPage | None = None
+    ) -> UpstreamPage | Unchanged | None:
+        """Its page of a project by normalised name; `Unchanged` where it is still `held`; None: it has none."""
+
+    async def names(self, etag: str | None = None) -> tuple[str | None, Iterable[str]] | Unchanged:
+        """Its project names as it spells them, and the tag to ask again with; `Unchanged` since `etag`."""
+
+    async def metadata(self, file: UpstreamFile) -> bytes:
+        """The core metadata of a wheel, checked: by `.metadata`, else out of the wheel by ranges.
+
+        `NotFound` where neither can be had: the caller may read the whole wheel.
+        """
+
+    async def describe(self, file: UpstreamFile) -> UpstreamFile:
+        """The file with size and time where its page left them out and HEAD tells."""
+
+    def download(self, file: UpstreamFile, *, offset: int = 0) -> AbstractAsyncContextManager[Transfer]:
+        """Its bytes from `offset` on, as they come. `NotFound` where it lists the file and lacks it."""
+
+    async def close(self) -> None: ...
+
+
+class Mirrored(Protocol):
+    """What is held of upstreams, for who resolves: never asks an upstream, never waits for one."""
+
+    def find_page(self, upstream: str, project: str) -> Held | None:
+        """What is held of a page; None: it was never asked for. `UpstreamDown` where that failed lately."""
+
+    def list_names(self, upstream: str) -> Iterator[str]:
+        """The normalised names of the stored list, sorted; none where none was fetched."""
+
+    def has_name(self, upstream: str, project: str) -> bool:
+        """Whether the stored list, or a held page, has the project."""
+
+    def find_metadata(self, file: File) -> bytes | None:
+        """The core metadata of a mirrored file, where it is held."""

@@ -120,11 +120,15 @@ class Storage(Protocol):
     def make_folder(self, root: int, folder: str) -> None:
         """Have a folder below a root, with those above it. Raises `Forbidden`, also where one is a link."""
 
-    def put(self, staged: Staged, root: int, path: str) -> Stat:
+    def put(self, staged: Staged, root: int, path: str, *, sync: bool = True) -> Stat:
         """Give a staged file its name, in one step and for good (the folder is synced). Its stat by then.
 
+        `sync` False: for good only once `sync` of its folder has returned.
         Raises `FileExistsError` where there is anything at `path`, which stays as it is.
         """
+
+    def sync(self, root: int, folder: str = "") -> None:
+        """Have the names that are directly in a folder of a root on the disk when this returns."""
 
     def replace(self, staged: Staged, root: int, path: str) -> Stat:
         """As `put`, in the place of what is there: a reader sees the one or the other."""
@@ -203,7 +207,7 @@ class Upstream(Protocol):
     async def project(
         self, project: str, held: UpstreamPage | None = None
     ) -> UpstreamPage | Unchanged | None:
-        """Its page of a project by normalised name; `Unchanged` where it is still `held`; None: it has none."""
+        """Its page of a project (normalised name); `Unchanged` since `held`; None where it has none."""
 
     async def names(self, etag: str | None = None) -> tuple[str | None, Iterable[str]] | Unchanged:
         """Its project names as it spells them, and the tag to ask again with; `Unchanged` since `etag`."""

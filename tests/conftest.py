@@ -56,7 +56,9 @@ class Postgres:
         except RuntimeError:  # older than 15, or built without ICU
             self._run("initdb", *cluster, *plain)
         # Nobody needs these data after a crash of the machine; commits stay in order all the same.
-        options = f"-c listen_addresses='' -k {self.folder} -c fsync=off -c full_page_writes=off"
+        options = (
+            f"-c listen_addresses='' -k {self.folder} -c fsync=off -c full_page_writes=off -c autovacuum=off"
+        )
         self._run("pg_ctl", "-D", data, "-l", self.folder / "log", "-w", "-t", "60", "-o", options, "start")
 
     def stop(self) -> None:
@@ -67,6 +69,15 @@ class Postgres:
 
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement.encode())
+
+    def copy(self, template: str, name: str) -> None:
+        """A new database like another one."""
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            # The quickest way where nothing is synced; older servers have no other and no word for it.
+            how = "strategy file_copy" if connection.info.server_version >= 150000 else ""
+            connection.execute(f"create database {name} template {template} {how}".encode())
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         command = [*self.before, str(self.programs / program), *map(str, arguments)]
@@ -150,7 +161,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Pa
     template = request.getfixturevalue("_empty_postgres")
     cluster: Postgres = request.getfixturevalue("postgres")
     name = f"pidex_{next(_numbers)}"
-    cluster.command(f"create database {name} template {template}")
+    cluster.copy(template, name)
     yield cluster.url(name)
     cluster.command(f"drop database {name} with (force)")
 

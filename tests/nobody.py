@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 UID = 65534
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="becomes another user, which only root can")
+
+
+def let_in(path: Path) -> None:
+    """Open the way to a folder, and the folder, to every user: only what is shut, so never a shared place."""
+    for each in (path, *path.parents):
+        mode = each.stat().st_mode
+        if mode & 0o005 != 0o005:
+            each.chmod(mode & 0o7777 | 0o055)
 
 
 def as_nobody(function: Callable[[], str]) -> str:

@@ -35,7 +35,7 @@ from pidex.reconciler import Reconciler
 from pidex.resolver import Resolver
 from tests import samples
 from tests.direct import DirectInspector
-from tests.nobody import UID, as_nobody, needs_root
+from tests.nobody import UID, as_nobody, let_in, needs_root
 
 MAIN = DEFAULT_INDEX
 
@@ -322,8 +322,7 @@ def test_a_file_that_is_being_replaced_stays_in_the_folder(house: House) -> None
 def test_a_read_only_folder_refuses_with_the_reason(house: House, tmp_path: Path) -> None:
     if house.catalogue.path is None:
         pytest.skip("asked of the storage alone, which is the same")
-    for folder in (tmp_path, *[*tmp_path.parents][:2]):
-        os.chmod(folder, 0o755)
+    let_in(tmp_path)
     storage = Folder([house.folder], None)
     text = as_nobody(lambda: storage.fixed(0, WHEEL) or "")
     assert "cannot be written" in text

@@ -24,7 +24,7 @@ from pidex.catalogue.engine import Catalogue
 from pidex.core.model import Place, PlaceState, Problem, Stat
 from pidex.doctor import CHECKS, Check, Target, examine, machine, reach
 from tests.accounts.test_htpasswd import HASHES
-from tests.nobody import as_nobody, needs_root
+from tests.nobody import as_nobody, let_in, needs_root
 
 DAY = 86_400
 
@@ -94,8 +94,7 @@ def test_folders(target: Target, tmp_path: Path) -> None:
 
 @needs_root
 def test_a_folder_that_cannot_be_read(target: Target, tmp_path: Path) -> None:
-    for each in (tmp_path, *tmp_path.parents[:2]):
-        each.chmod(0o755)
+    let_in(tmp_path)
     target.folders[0].chmod(0o700)
     assert "cannot be read by this user." in as_nobody(lambda: said(target, "folders"))
     target.data.chmod(0o755)

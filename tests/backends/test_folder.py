@@ -21,6 +21,7 @@ from pidex.backends.folder import Folder
 from pidex.core.errors import Changing
 from pidex.core.model import Entry, File, Problem, Shelf
 from tests.contracts.test_storage import row_of
+from tests.nobody import let_in
 
 NAME = "foo-1.0.tar.gz"
 DATA = b"0123456789" * 5_000
@@ -195,8 +196,7 @@ def test_another_user_s_closed_folder_is_a_problem(root: Path, tmp_path: Path) -
     (root / "shut" / NAME).write_bytes(DATA)
     (root / NAME).write_bytes(DATA)
     (root / NAME).chmod(0o600)
-    for path in (root, *root.parents[:-2]):
-        path.chmod(0o755)
+    let_in(root)
     program = (
         "import sys; from pidex.backends.folder import Folder\n"
         "folder = Folder([sys.argv[1]], sys.argv[2])\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import samples
-from tests.nobody import UID, as_nobody, needs_root
+from tests.nobody import UID, as_nobody, let_in, needs_root
 from tests.walks.server import Server, environment
 
 ONE, TWO, NEXT = "demo-1.0-py3-none-any.whl", "demo-1.0.tar.gz", "demo-1.1-py3-none-any.whl"
@@ -204,6 +204,5 @@ def test_only_the_owner_of_the_data_directory(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "belongs to nobody: run this command as nobody" in done.stderr
     os.chown(data, 0, 0)
-    for each in (tmp_path, *[*tmp_path.parents][:2]):
-        os.chmod(each, 0o755)
+    let_in(tmp_path)
     assert "belongs to root" in as_nobody(lambda: pidex("yank", "demo==1.0", folder).stderr)

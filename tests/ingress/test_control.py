@@ -28,7 +28,7 @@ from pidex.core.errors import (
 from pidex.core.model import Principal
 from pidex.ingress import control
 from pidex.ingress.control import NAME, Call, Control, ask
-from tests.nobody import UID, as_nobody, needs_root
+from tests.nobody import UID, as_nobody, let_in, needs_root
 from tests.walks.server import until
 
 
@@ -145,8 +145,7 @@ def test_only_the_owner_reaches_it(folder: Path) -> None:
 @needs_root
 def test_somebody_else_is_sent_away(tmp_path: Path) -> None:
     with serving(tmp_path):
-        for each in (tmp_path, *[*tmp_path.parents][:2]):
-            os.chmod(each, 0o755)
+        let_in(tmp_path)
         assert "Permission denied" in as_nobody(lambda: str(ask(tmp_path, "who", {})))
         os.chmod(tmp_path / NAME, 0o666)
         assert "belongs to somebody else" in as_nobody(lambda: str(ask(tmp_path, "who", {})))

@@ -27,6 +27,8 @@ have_program() {
   case $1 in
     postgresql) command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
     nginx) command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
+    openssh-client) command -v ssh >/dev/null ;;
+    openssh-server) command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] ;;
     python3-venv) false ;;
     *) command -v "$1" >/dev/null ;;
   esac
@@ -63,13 +65,14 @@ need_debian() {
   local status=0
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 || status=$?
   [ -z "$guard" ] || rm -f "$guard"
-  if [[ " ${missing[*]} " == *" nginx "* ]] && [ "$status" = 0 ]; then
+  for package in nginx openssh-server; do
+    [[ $status = 0 && " ${missing[*]} " == *" $package "* ]] || continue
     if [ -d /run/systemd/system ]; then
-      systemctl disable --now --quiet nginx >&2 || true
+      systemctl disable --now --quiet "${package/openssh-server/ssh}" >&2 || true
     else
-      service nginx stop >/dev/null 2>&1 || true
+      service "${package/openssh-server/ssh}" stop >/dev/null 2>&1 || true
     fi
-  fi
+  done
   [ "$status" = 0 ] || [ -n "$optional" ] || die "apt-get could not install: ${missing[*]}"
 }
 

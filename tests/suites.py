@@ -57,7 +57,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         dropped = [item for item in items if suite_of(item.nodeid) not in chosen]
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if suite_of(item.nodeid) in chosen]
-    items.sort(key=lambda item: order.index(suite_of(item.nodeid)))  # stable: the order within a suite stays
+    # Several processes take files from the front: the longest go first, so that all end together.
+    ahead = -1 if config.getoption("dist", "no") != "no" or hasattr(config, "workerinput") else 1
+    items.sort(key=lambda item: ahead * order.index(suite_of(item.nodeid)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

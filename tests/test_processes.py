@@ -98,10 +98,9 @@ def test_a_killed_worker_is_replaced_and_no_request_is_lost(folder: Path) -> Non
                     ConnectionError, http.client.HTTPException
                 ):  # one it held when it died
                     assert health(server)["status"] == "ok"
-            until(lambda: len(set(workers_of(server)) - {before[0]}) == 2, seconds=20, why="no new worker")  # noqa: B023
+            until(lambda: len(set(workers_of(server)) - {before[0]}) == 2, why="no new worker")  # noqa: B023
             until(
                 lambda: len({health(server)["pid"] for _ in range(20)}) == 2,
-                seconds=20,
                 why="it is silent",
             )
         assert "ended unexpectedly" in server.log()
@@ -115,7 +114,7 @@ def test_no_worker_outlives_a_killed_main_process(folder: Path) -> None:
         os.kill(server.pid, signal.SIGKILL)
         assert server.process is not None
         server.process.wait()
-        until(lambda: not alive(server.pid), seconds=10, why=f"left behind: {alive(server.pid)}")
+        until(lambda: not alive(server.pid), why=f"left behind: {alive(server.pid)}")
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.1", server.port))
     finally:
@@ -137,7 +136,7 @@ def test_sigterm_closes_the_port_and_lets_downloads_end(tmp_path: Path) -> None:
     first = response.read(100_000)
     assert server.process is not None
     server.process.terminate()
-    until(lambda: refused(server.port), seconds=5, why="the port is still open")
+    until(lambda: refused(server.port), why="the port is still open")
     data = first + response.read()
     assert hashlib.sha256(data).hexdigest() == listed.sha256
     connection.close()
@@ -193,7 +192,7 @@ def test_a_client_that_does_not_read_costs_no_memory(tmp_path: Path) -> None:
         assert resident(worker) - before < len(BIG[1])
         for connection in stalled:
             connection.close()
-        until(lambda: server.log().count(path) == 4, seconds=20, why="their downloads go on")
+        until(lambda: server.log().count(path) == 4, why="their downloads go on")
 
 
 def resident(process: int) -> int:
@@ -217,15 +216,15 @@ def test_sighup_reads_the_settings_again_and_keeps_the_old_ones_where_they_are_w
         assert control() == "max-age=5, must-revalidate"
         file.write_text("max_age = -1\n")
         os.kill(server.pid, signal.SIGHUP)
-        until(lambda: "the old ones stay" in server.log(), seconds=10, why="nothing was said")
+        until(lambda: "the old ones stay" in server.log(), why="nothing was said")
         assert control() == "max-age=5, must-revalidate"
         before = workers_of(server)
         file.write_text("max_age = 7\nport = 1\n")
         stop = threading.Event()
         failures = hammer(server, stop)
         os.kill(server.pid, signal.SIGHUP)
-        until(lambda: control() == "max-age=7, must-revalidate", seconds=20, why="the old setting stays")
-        until(lambda: not set(before) & set(workers_of(server)), seconds=20, why="the old worker stays")
+        until(lambda: control() == "max-age=7, must-revalidate", why="the old setting stays")
+        until(lambda: not set(before) & set(workers_of(server)), why="the old worker stays")
         stop.set()
         # A connection that the old worker takes in the moment it stops is hung up on: clients try again.
         met = failures()
@@ -411,7 +410,7 @@ def test_port_0_takes_a_free_one_and_says_it(folder: Path) -> None:
         said = url()
         assert said is not None
         assert not said.endswith(":0/")
-        until(lambda: fetch(f"{said}-/health").status == 200, seconds=10, why="no answer there")
+        until(lambda: fetch(f"{said}-/health").status == 200, why="no answer there")
         start = next(line for line in log.read_text().splitlines() if said in line)
         assert str(folder) in start
         assert "-i 0.0.0.0" in start
@@ -434,11 +433,11 @@ def started(
             return False
 
     try:
-        until(is_ready, seconds=30, why="no answer")
+        until(is_ready, why="no answer")
         yield process
         process.terminate()
         assert process.wait(20) == 0
-        until(lambda: not alive(process.pid), seconds=5, why="something was left behind")
+        until(lambda: not alive(process.pid), why="something was left behind")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -24,7 +24,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 TOP = Path(__file__).resolve().parents[2]
 
 #: Seconds: to the first answer, for one exchange, from SIGTERM to the end.
-START, EXCHANGE, END = 30.0, 30.0, 20.0
+START, EXCHANGE, END = 60.0, 60.0, 60.0
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "*"} | extra
 
 
-def until(what: Callable[[], T], *, seconds: float = 20.0, why: str = "") -> T:
+def until(what: Callable[[], T], *, seconds: float = 60.0, why: str = "") -> T:
     """Wait till `what()` is true and return that; an assertion fails when it never is."""
     end = time.monotonic() + seconds
     while True:
@@ -257,7 +257,7 @@ class Server:
             if self.process.poll() is None:
                 self.process.terminate()
             self.process.wait(END)
-            until(lambda: not any(each.alive for each in before), seconds=2, why=f"left behind: {before}")
+            until(lambda: not any(each.alive for each in before), why=f"left behind: {before}")
         finally:
             self.kill()
             self.process = None
@@ -305,7 +305,7 @@ class Server:
         return [file.filename for file in patiently(lambda: self.files(project)) or []]
 
     def wait_for(
-        self, project: str, filename: str, *, data: bytes | None = None, seconds: float = 20.0
+        self, project: str, filename: str, *, data: bytes | None = None, seconds: float = 60.0
     ) -> Listed:
         """Wait till a file is listed (with the hash of `data`)."""
         wanted = None if data is None else hashlib.sha256(data).hexdigest()
@@ -340,7 +340,7 @@ class Unready(Exception):
     """503 with Retry-After: trying again helps."""
 
 
-def patiently(what: Callable[[], T], *, seconds: float = 20.0) -> T:
+def patiently(what: Callable[[], T], *, seconds: float = 60.0) -> T:
     """Call till it is not Unready."""
     end = time.monotonic() + seconds
     while True:

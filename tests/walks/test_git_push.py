@@ -266,7 +266,7 @@ def test_a_deletion_by_command_is_a_commit(index: Index, tmp_path: Path) -> None
         clone.pull()
         return clone.names() == [stays[0]]
 
-    until(is_committed, seconds=10)
+    until(is_committed)
     assert not (index.folder / demo[0]).exists()
     clone.write(demo)
     assert "its name stays burnt" in clone.refused()
@@ -336,7 +336,7 @@ def test_a_server_that_is_killed_during_a_push_leaves_no_half(
                 return not state["unfinished"] and not state["missing"] and listed in (0, BIGS)
             return False
 
-        until(is_whole, seconds=30)
+        until(is_whole)
         tree = git("ls-tree", "-r", "--name-only", "main", cwd=index.repository)[1].split()
         names = sorted(file.filename for project in ("big", "kept") for file in again.files(project) or [])
         assert names == sorted(tree)

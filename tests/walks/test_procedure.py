@@ -238,7 +238,7 @@ def test_the_whole_procedure(service: Service, have: Have, tmp_path: Path) -> No
     running = family(service.pid)
     assert len(running) > 1
     service.ctl("stop", "index")
-    until(lambda: not any(each.alive for each in running), seconds=2, why=f"left behind: {running}")
+    until(lambda: not any(each.alive for each in running), why=f"left behind: {running}")
     assert not service.answers()
     service.end()
     service.start()

@@ -77,7 +77,7 @@ def test_supervisord_starts_again_what_was_killed(supervisor: Printed) -> None:
         begin = time.monotonic()
         os.kill(old, signal.SIGKILL)
         until(lambda before=before: not any(each.alive for each in before))  # type: ignore[misc]
-        until(supervisor.answers, seconds=30)
+        until(supervisor.answers)
         took.append(time.monotonic() - begin)
         assert supervisor.pid != old
         until(lambda: "RUNNING" in supervisor.ctl("status"))
@@ -88,7 +88,7 @@ def test_supervisord_stops_all_of_it(supervisor: Printed) -> None:
     before = family(supervisor.pid)
     assert len(before) > 1
     supervisor.ctl("stop", "index")
-    until(lambda: not any(each.alive for each in before), seconds=2, why=f"left behind: {before}")
+    until(lambda: not any(each.alive for each in before), why=f"left behind: {before}")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", supervisor.port), 5)
 

@@ -148,7 +148,7 @@ def test_s8_stop_leaves_nothing(supervisor: Supervisor) -> None:
     before = family(supervisor.pid)
     assert len(before) > 1
     supervisor.ctl("stop", "index")
-    until(lambda: not any(each.alive for each in before), seconds=2, why=f"left behind: {before}")
+    until(lambda: not any(each.alive for each in before), why=f"left behind: {before}")
     with pytest.raises(ConnectionRefusedError):
         fetch(f"http://127.0.0.1:{supervisor.port}/")
     supervisor.ctl("start", "index")

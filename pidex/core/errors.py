@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pidex.core.model import File
 
 
 class PidexError(Exception):
@@ -132,14 +135,16 @@ class UpstreamDown(PidexError):
 class NotFetched(PidexError):
     """The answer needs an upstream's page that nobody fetched yet: fetch it, and ask again.
 
-    Never leaves the process: whoever can fetch does so, and everybody else says `UpstreamDown`.
+    With `file` (a mirrored `File`), it needs that file's core metadata. Never leaves the process: whoever can
+    fetch does so, and everybody else says `UpstreamDown`.
     """
 
     code, status, title = "not-fetched", 503, "Not fetched yet"
 
-    def __init__(self, upstream: str, project: str) -> None:
-        super().__init__(f"The page of {project} at upstream {upstream} was not fetched yet. Try again.")
-        self.upstream, self.project = upstream, project
+    def __init__(self, upstream: str, project: str, file: File | None = None) -> None:
+        what = f"page of {project}" if file is None else f"metadata of {file.filename}"
+        super().__init__(f"The {what} at upstream {upstream} was not fetched yet. Try again.", retry_after=1)
+        self.upstream, self.project, self.file = upstream, project, file
 
 
 class Busy(PidexError):

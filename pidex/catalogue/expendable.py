@@ -1,4 +1,4 @@
-"""What may be lost at any time (cache.db): what workers want the reconciler to read first, uses of tokens."""
+"""What may be lost at any time (cache.db): wishes of workers, uses of tokens, and what upstreams said."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Engine,
+    Float,
+    Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -31,7 +35,7 @@ from sqlalchemy.engine import URL
 from pidex.catalogue import connections
 
 #: The tables below, by number: those of a file with another number are dropped and made anew.
-VERSION = 2
+VERSION = 3
 #: Wishes that wait at most. One more is dropped: a scan reads everything in the end.
 MAX_WANTED = 1_000
 #: Tokens whose last use is known at most; the ones unused for longest go first.
@@ -57,6 +61,75 @@ uses = Table(
     metadata,
     Column("token_id", Integer, primary_key=True),
     Column("at", Integer, nullable=False),
+)
+
+#: What upstreams said of projects (`catalogue.mirrored`). Times in Unix seconds. `digest` None: no such
+#: project. `seen`: when files and yanks were first seen there; `body` and `seen` are compressed.
+upstream_pages = Table(
+    "upstream_pages",
+    metadata,
+    Column("upstream", Text, primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("fetched", Float, nullable=False),
+    Column("fresh_until", Float, nullable=False),
+    Column("digest", LargeBinary),
+    Column("body", LargeBinary),
+    Column("seen", LargeBinary),
+)
+
+#: The name lists of upstreams, in blocks of sorted names: one is looked up by its first name.
+upstream_names = Table(
+    "upstream_names",
+    metadata,
+    Column("upstream", Text, primary_key=True),
+    Column("first", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Which lists there are. `used`: when the upstream was last asked for anything.
+upstream_lists = Table(
+    "upstream_lists",
+    metadata,
+    Column("upstream", Text, primary_key=True),
+    Column("used", Float, nullable=False),
+    Column("etag", Text),
+    Column("fetched", Float),
+    Column("names", Integer, nullable=False, server_default="0"),
+)
+
+#: Core metadata of mirrored wheels, compressed: by the hash of the wheel, else by that of its URL.
+upstream_metadata = Table(
+    "upstream_metadata",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+#: Files of upstreams that are held (their bytes lie beside the catalogue), and when they were last used.
+cached_files = Table(
+    "cached_files",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("inode", BigInteger, nullable=False),
+    Column("stored", Float, nullable=False),
+    Column("used", Float, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Index("ix_cached_files_used", "used"),
+)
+
+#: The hash that a file of an upstream without hashes had when it was first fetched, by the hash of its URL.
+learnt_hashes = Table(
+    "learnt_hashes",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
 )
 
 _ANY = select(wanted.c.number).limit(1)
@@ -89,18 +162,18 @@ class Expendable:
                 wish = insert(wanted).values(index_name=index, project=project or "")
                 conn.execute(wish.on_conflict_do_nothing())
 
-        self._run(put, None, write=True)
+        self.run(put, None, write=True)
 
     def take_wanted(self) -> Sequence[tuple[str, str | None]]:
         """The wishes since the last call, oldest first: (index, project), None for a whole scan."""
-        if not self._run(lambda conn: conn.execute(_ANY).first() is not None, False):
+        if not self.run(lambda conn: conn.execute(_ANY).first() is not None, False):
             return []
 
         def take(conn: Connection) -> Sequence[tuple[int, str, str]]:
             return sorted((number, index, project) for number, index, project in conn.execute(_TAKE))
 
         nothing: Sequence[tuple[int, str, str]] = ()
-        taken = self._run(take, nothing, write=True)
+        taken = self.run(take, nothing, write=True)
         return [(index, project or None) for _, index, project in taken]
 
     def note_use(self, token_id: int, at: int) -> None:
@@ -111,19 +184,20 @@ class Expendable:
             conn.execute(use.on_conflict_do_update(index_elements=["token_id"], set_={"at": at}))
             conn.execute(delete(uses).where(uses.c.token_id.in_(_OLD)))
 
-        self._run(put, None, write=True)
+        self.run(put, None, write=True)
 
     def uses(self) -> Mapping[int, int]:
         """When each token was last used (microseconds since 1970), as far as is known."""
         nothing: Mapping[int, int] = {}
-        return self._run(lambda conn: {int(token): int(at) for token, at in conn.execute(_USES)}, nothing)
+        return self.run(lambda conn: {int(token): int(at) for token, at in conn.execute(_USES)}, nothing)
 
     def close(self) -> None:
         """Close the file. It is opened again if it is used again."""
         with self._lock:
             self._close()
 
-    def _run(self, work: Callable[[Connection], Result], otherwise: Result, *, write: bool = False) -> Result:
+    def run(self, work: Callable[[Connection], Result], otherwise: Result, *, write: bool = False) -> Result:
+        """What `work` returns, in one transaction; `otherwise` where the file cannot be used."""
         with self._lock, suppress(exc.DBAPIError, exc.TimeoutError, sqlite3.Error, OSError):
             for attempt in range(2):
                 try:

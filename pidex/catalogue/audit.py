@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from pidex.catalogue.tables import audit
+from pidex.catalogue.tables import audit, seals
 from pidex.core.model import Principal
 
 
@@ -29,12 +30,39 @@ class Entry(NamedTuple):
     after: str | None
 
 
+class Break(NamedTuple):
+    """A place where the chain does not hold: the row's number, and what was done to it or before it."""
+
+    id: int
+    reason: str
+
+
+#: What the first row says of the row before it.
+BEGINNING = "0" * 64
+#: Rows fetched at once by `breaks`.
+FETCH_ROWS = 1000
+
 _COLUMNS = [audit.c[name] for name in Entry._fields]
 _LIST = (
     select(*_COLUMNS)
     .where(audit.c.id > bindparam("since"))
     .order_by(audit.c.id.desc())
     .limit(bindparam("most"))
+)
+_HEAD = select(
+    seals.c.value, select(func.coalesce(func.max(audit.c.id), 0)).scalar_subquery().label("last")
+).where(seals.c.name == "audit")
+_ADVANCE = update(seals).where(seals.c.name == "audit").values(value=bindparam("digest"))
+_INSERT = insert(audit)
+_CHAIN = (
+    select(*_COLUMNS, audit.c.previous, audit.c.digest)
+    .order_by(audit.c.id)
+    .execution_options(yield_per=FETCH_ROWS)
+)
+_LINK = (
+    update(audit)
+    .where(audit.c.id == bindparam("of_id"))
+    .values(previous=bindparam("previous"), digest=bindparam("digest"))
 )
 
 
@@ -52,9 +80,13 @@ def record(
 ) -> None:
     """Write one row in the caller's transaction. `action` is a noun and a verb: 'file.delete'.
 
+    The row carries the digest of the row before it, and its own over that and all that it says. There is one
+    writer at a time, so the chain has no forks.
     `before` and `after` are what JSON can hold, never a secret. `at` in microseconds since 1970, UTC.
     """
+    previous, last = conn.execute(_HEAD).one()
     row: dict[str, Any] = {
+        "id": last + 1,
         "at": at,
         "actor": by.name or "anonymous",
         "via": by.via,
@@ -67,12 +99,54 @@ def record(
         "before": _text(before),
         "after": _text(after),
     }
-    conn.execute(insert(audit).values(row))
+    entry = Entry(**row)
+    digest = _digest(previous, entry)
+    conn.execute(_INSERT, {**row, "previous": previous, "digest": digest})
+    conn.execute(_ADVANCE, {"digest": digest})
 
 
 def list(conn: Connection, *, since: int = 0, limit: int) -> Sequence[Entry]:  # noqa: A001
     """The newest rows after number `since`, newest first, at most `limit`."""
     return [Entry(*row) for row in conn.execute(_LIST, {"since": since, "most": limit})]
+
+
+def head(conn: Connection) -> tuple[int, str]:
+    """The number of the newest row and the digest that the next one will carry."""
+    digest, last = conn.execute(_HEAD).one()
+    return int(last), str(digest)
+
+
+def breaks(conn: Connection) -> Iterator[Break]:
+    """Where the chain does not hold: rows that were changed, removed or put between."""
+    previous, last = BEGINNING, 0
+    for row in conn.execute(_CHAIN):
+        entry, (said, digest) = Entry(*row[:-2]), row[-2:]
+        if said != previous:
+            yield Break(entry.id, f"rows between {last} and {entry.id} were removed, changed or put there")
+        if digest != _digest(said, entry):
+            yield Break(entry.id, f"row {entry.id} was changed")
+        previous, last = digest, entry.id
+    newest = conn.execute(_HEAD).one_or_none()
+    if newest is None or newest[0] != previous:
+        yield Break(last, f"rows after {last} were removed, or the newest were put there by other means")
+
+
+def chain(conn: Connection) -> None:
+    """Chain the rows that a catalogue has, in the caller's transaction: for its migration."""
+    previous, links = BEGINNING, []
+    for row in conn.execute(_CHAIN).fetchall():
+        digest = _digest(previous, Entry(*row[:-2]))
+        links.append({"of_id": row[0], "previous": previous, "digest": digest})
+        previous = digest
+    if links:
+        conn.execute(_LINK, links)
+    conn.execute(insert(seals).values(name="audit", value=previous))
+
+
+def _digest(previous: str | None, entry: Entry) -> str:
+    """SHA-256 over the row before and all that this one says, as JSON in one spelling."""
+    text = json.dumps([previous, *entry], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _text(value: object) -> str | None:

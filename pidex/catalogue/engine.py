@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, exc, select, text
 from sqlalchemy.engine import URL, make_url
 
 import pidex
-from pidex.catalogue import connections, schema, snapshots
+from pidex.catalogue import connections, schema, seals, snapshots
 from pidex.catalogue.probe import PostgresProbe, Probe, SqliteProbe
 from pidex.catalogue.refusals import damaged, translated
 from pidex.catalogue.tables import counters, metadata
@@ -43,6 +43,7 @@ class Catalogue:
         if self.path is not None:
             self._reader = self._engine
             self._writer = self._engine.execution_options(pidex_begin="BEGIN IMMEDIATE")
+            seals.install(self._engine)
         else:
             self._reader = self._engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -159,7 +160,8 @@ class Catalogue:
             raise damaged(str(path), "it is empty")
 
     def _migrate(self) -> None:
-        with translated(self.name), self._writer.begin() as conn:
+        writer = self._writer.execution_options(pidex_unsealed=True)
+        with translated(self.name), writer.begin() as conn:
             if self.path is None:
                 conn.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             if schema.stored(conn) != schema.REVISION:  # another process may have been first

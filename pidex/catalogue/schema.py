@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import inspect, select, text
 
 import pidex
-from pidex.catalogue import upserts
+from pidex.catalogue import seals, upserts
 from pidex.catalogue.tables import meta
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 #: The revision this program works with: the newest file in migrations/versions (held by a test).
-REVISION = "0003"
+REVISION = "0004"
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 _STORED = text("select version_num from alembic_version")
@@ -58,6 +58,8 @@ def migrate(conn: Connection) -> None:
     config.attributes["connection"] = conn
     command.upgrade(config, REVISION)
     upserts.put(conn, meta, [{"key": "program", "value": pidex.__version__}])
+    if "seals" in tables(conn):  # as everywhere but in tests of older tables
+        seals.renew(conn)
 
 
 def _config() -> Config:

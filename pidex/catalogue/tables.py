@@ -46,6 +46,14 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
+#: One sum over the rows of each decided table, and the newest digest of the audit's chain (see `seals`).
+seals = Table(
+    "seals",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 # --- decided: what people and time decided; kept, backed up, never rebuilt ---------------------------------
 
 #: One row: the global serial. Taken inside each writing transaction, so commit order is serial order (SER-1).

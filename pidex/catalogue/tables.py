@@ -288,7 +288,7 @@ sessions = Table(
     Index(None, "user_id"),
 )
 
-#: Signatures (.asc) that came with uploads, by casefolded file name; served beside it, never listed.
+#: Unused: signatures (.asc) lie in the folder beside their files. Kept, since catalogues have the table.
 signatures = Table(
     "signatures",
     metadata,

@@ -66,16 +66,20 @@ def _read(
         where = zips.directory(file, size, limits)
         member = _metadata_member(where, distribution)
         loose = zips.verify(file, where)
+        data = zips.read(file, where, member, limits.metadata_bytes) if member else None
         if strict:
-            noted = framing.of_zip(file, size, where, loose, distribution=distribution, limits=limits)
-        return zips.read(file, where, member, limits.metadata_bytes) if member else None, noted
+            noted = framing.of_zip(
+                file, size, where, loose, distribution=distribution, limits=limits, metadata=data
+            )
+        return data, noted
     if kind.archive in ("gz", "bz2", "xz"):
         inside = contents.Contents(limits)
         found = tarballs.Tarball(watch=inside.add if strict else None)
         tarballs.walk(file, size, kind.archive, limits, age=age, found=found)
+        data = _metadata_of(found, distribution.filename, kind)
         if strict:
-            noted = framing.of_tar(file, size, found, inside, distribution=distribution)
-        return _metadata_of(found, distribution.filename, kind), noted
+            noted = framing.of_tar(file, size, found, inside, distribution=distribution, metadata=data)
+        return data, noted
     _still(file, size, kind.archive, limits=limits, age=age)
     return None, noted
 

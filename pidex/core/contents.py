@@ -62,6 +62,15 @@ class Contents:
             self._twice = self._twice or path
         self._paths[path] = member.kind
 
+    def holds(self, path: str) -> bool:
+        """Whether a file lies at a path below the archive's one folder."""
+        return len(self._tops) == 1 and self._paths.get(f"{self.top}/{path}", _FOLDER) != _FOLDER
+
+    @property
+    def top(self) -> str:
+        """The first folder at the archive's top, empty where there is none."""
+        return next(iter(self._tops), "")
+
     def faults(self) -> Iterator[str]:
         """What single members do that they must not (ARC-10, ARC-11, PEP 721)."""
         yield from self._faults

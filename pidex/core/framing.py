@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, product
 from typing import BinaryIO
 
 from pidex.core import contents, records, tarballs, zips
 from pidex.core.errors import BadName, Damaged, Unsound
 from pidex.core.limits import MIB, Limits
+from pidex.core.metadata import parse as parse_metadata
 from pidex.core.model import Distribution, Framing, PackageType
 from pidex.core.names import extension, parse
 
@@ -60,6 +61,7 @@ def of_zip(
     *,
     distribution: Distribution,
     limits: Limits,
+    metadata: bytes | None = None,
 ) -> Framing:
     """The findings on a zip that was read already: `where` is its directory, `loose` is from `verify`."""
     errors = [f"ZIP archive not accepted: {why}." for why in _zip_faults(file, size, where, loose, limits)]
@@ -70,12 +72,14 @@ def of_zip(
     if distribution.packagetype is PackageType.WHEEL:
         wheel = _Wheel(file, where, distribution.filename, limits)
         errors += wheel.errors()
+        errors += _unlicensed(metadata, distribution.filename, wheel.licences, wheel.holds)
         warnings += wheel.warnings()
     elif distribution.packagetype is PackageType.SDIST:
         inside = contents.Contents(limits)
         for member in where.members:
             inside.add(tarballs.TarMember(member.name, b"5" if member.name.endswith("/") else b"0"))
         errors += inside.shape_faults()
+        errors += _unlicensed(metadata, distribution.filename, inside.top, inside.holds)
         warnings += inside.warnings(distribution)
     return _framing(errors, warnings)
 
@@ -87,6 +91,7 @@ def of_tar(
     inside: contents.Contents,
     *,
     distribution: Distribution,
+    metadata: bytes | None = None,
 ) -> Framing:
     """The findings on a compressed tar that was walked already, with `inside` watching."""
     errors = []
@@ -100,7 +105,25 @@ def of_tar(
     if found.tail:
         errors.append("Tar archive not accepted: something follows its end mark.")
     errors += [f"Tar archive not accepted: {why}." for why in inside.faults()]
-    return _framing([*errors, *inside.shape_faults()], inside.warnings(distribution))
+    errors += inside.shape_faults()
+    errors += _unlicensed(metadata, distribution.filename, inside.top, inside.holds)
+    return _framing(errors, inside.warnings(distribution))
+
+
+def _unlicensed(
+    metadata: bytes | None, filename: str, below: str, holds: Callable[[str], bool]
+) -> Iterator[str]:
+    """Licences that the metadata names and the archive lacks (CMD-1); version 2.4 defined the field."""
+    stated = parse_metadata(metadata or b"")
+    version = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", stated.metadata_version or "")
+    if version is None or (int(version[1]), int(version[2])) < (2, 4):
+        return
+    for path in stated.license_files:
+        if not holds(path):
+            yield (
+                f"License-File {path[:200]} does not exist in distribution file {filename} "
+                f"at {below}/{path[:200]}."
+            )
 
 
 def _framing(errors: Iterable[str], warnings: Iterable[str]) -> Framing:
@@ -137,6 +160,15 @@ class _Wheel:
         self._file, self._where, self._filename, self._limits = file, where, filename, limits
         self._members = {member.name: member for member in where.members}
         self._folder = "-".join(filename.split("-")[:2]) + ".dist-info"
+
+    @property
+    def licences(self) -> str:
+        """Where a wheel has the files that License-File names (PEP 639)."""
+        return f"{self._folder}/licenses"
+
+    def holds(self, path: str) -> bool:
+        """Whether a licence is there."""
+        return f"{self.licences}/{path}" in self._members
 
     def errors(self) -> Iterator[str]:
         folders = {name.partition("/")[0] for name in self._members if "/" in name}

@@ -44,7 +44,6 @@ _TEMPORARY_ENDS: Final = (
 _MERGE_LEFTOVER: Final = re.compile(r"_(?:BACKUP|BASE|LOCAL|REMOTE)_\d{2,}\.[a-z][a-z0-9.]*\Z")
 _FILENAME: Final = re.compile(r"[\w.!+-]+", re.ASCII)
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
-_NORMALIZED: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 _RUN: Final = re.compile(r"[-_.]+")
 _LEGACY_VERSION: Final = re.compile(r"[a-z0-9](?:[a-z0-9._!+-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
 _LEGACY_PIECE: Final = re.compile(r"\d+|[a-z]+", re.ASCII)
@@ -76,11 +75,6 @@ def _normalize(name: str) -> str:
 def is_name(name: str) -> bool:
     """Whether this may be a project's name (NAM-1: ASCII only, to the very end of the text)."""
     return _NAME.fullmatch(name) is not None
-
-
-def is_normalized(name: str) -> bool:
-    """Whether this is a valid name in its one spelling."""
-    return _NORMALIZED.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=16_384)

@@ -79,11 +79,6 @@ def error_type(accept: str | None) -> ErrorType:
     return _remembered_error_type(accept)
 
 
-def prefers_json_error(accept: str | None) -> bool:
-    """Whether a refusal is told as JSON."""
-    return error_type(accept).endswith("json")
-
-
 def etag_matches(if_none_match: str, etag: str) -> bool:
     """Whether an If-None-Match header names `etag` (quotes included), by weak comparison (RFC 9110, 13.1.2).
 

@@ -1,4 +1,4 @@
-"""Users, groups, tokens, grants, sessions, audit and signatures, on both engines."""
+"""Users, groups, tokens, grants, sessions and audit, on both engines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pidex.catalogue import (
     journal,
     rights,
     sessions,
-    signatures,
     tokens,
     users,
 )
@@ -217,17 +216,6 @@ def test_audit(catalogue: Catalogue) -> None:
     assert (last.actor, last.via, last.token_id, last.address) == ("ann", "token", 7, "10.0.0.1")
     assert (last.index_name, last.project, last.subject) == ("main", "demo", "f")
     assert json.loads(last.before or "") == {"é": 1}
-
-
-def test_signatures(catalogue: Catalogue) -> None:
-    here, there = rows.index(catalogue), rows.index(catalogue, "other")
-    with catalogue.write() as conn:
-        signatures.put(conn, here, "demo-1.0.tar.gz", b"one")
-        signatures.put(conn, here, "demo-1.0.tar.gz", b"\x00two")
-        assert signatures.find(conn, here, "demo-1.0.tar.gz") == b"\x00two"
-        assert signatures.find(conn, there, "demo-1.0.tar.gz") is None
-        signatures.remove(conn, here, "demo-1.0.tar.gz")
-        assert signatures.find(conn, here, "demo-1.0.tar.gz") is None
 
 
 def test_what_an_index_asks(catalogue: Catalogue) -> None:

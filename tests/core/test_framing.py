@@ -887,3 +887,42 @@ def from_the_front(data: bytes) -> Iterable[tuple[str, int]]:
         assert not flags & 8
         yield data[at + 30 : at + 30 + name].decode(), size
         at += 30 + name + more + packed_size
+
+
+# --- licences that the metadata names ---
+
+
+def licensed(version: str, *paths: str) -> bytes:
+    extra = "".join(f"License-File: {path}\n" for path in paths)
+    return samples.core_metadata("foo", "1.0", metadata_version=version, extra=extra)
+
+
+def findings(sample: Sample) -> tuple[str, ...]:
+    """The errors of a whole reading, which knows the metadata."""
+    facts = inspect(io.BytesIO(sample[1]), sample[0], limits=LIMITS, check="strict", age=60)
+    assert facts.framing is not None
+    return facts.framing.errors
+
+
+@pytest.mark.parametrize("form", ["wheel", "gztar", "zip"])
+def test_licences_that_are_named_must_be_there(form: str) -> None:
+    metadata = licensed("2.4", "LICENSE", "licenses/NOTICE")
+    there = f"{INFO}/licenses/" if form == "wheel" else ""
+
+    def made(metadata: bytes, *paths: str) -> Sample:
+        files = {f"{there}{path}": b"do as you like" for path in paths}
+        if form == "wheel":
+            return samples.wheel("foo", "1.0", metadata=metadata, files=files)
+        return samples.sdist("foo", "1.0", form, metadata=metadata, files=files)
+
+    whole = made(metadata, "LICENSE", "licenses/NOTICE")
+    assert findings(whole) == ()
+    at = f"{INFO}/licenses" if form == "wheel" else "foo-1.0"
+    assert findings(made(metadata, "LICENSE")) == (
+        f"License-File licenses/NOTICE does not exist in distribution file {whole[0]} "
+        f"at {at}/licenses/NOTICE.",
+    )
+    # A folder is no file; and before 2.4 tools wrote the field without a meaning that anybody had agreed on.
+    assert len(findings(made(metadata, "LICENSE", "licenses/NOTICE/x"))) == 1
+    assert findings(made(licensed("2.1", "LICENSE"))) == ()
+    assert findings(made(licensed("2.10", "LICENSE"))) != ()

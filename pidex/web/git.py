@@ -34,7 +34,6 @@ IDLE_SECONDS = 120.0
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
 _PATH = re.compile(r"/([A-Za-z0-9][A-Za-z0-9._-]*)\.git(?:/(.*))?", re.DOTALL)
 _PROTOCOL = re.compile(r"version=[0-9](:[a-z0-9=.-]{1,40})?")
-_LENGTH = re.compile(r"[0-9]{1,18}")
 
 Start = Callable[[int, list[tuple[str, str]]], Awaitable[None]]
 Piece = Callable[[bytes], Awaitable[None]]
@@ -185,9 +184,8 @@ class _Exchange:
             "REMOTE_USER": call.by.name or "anonymous",
             hooks.PUSHER: hooks.principal_text(call.by),
         }
-        length = headers.get("content-length", "")
-        if call.method == "POST" and _LENGTH.fullmatch(length):
-            found["CONTENT_LENGTH"] = length
+        # Never CONTENT_LENGTH: git http-backend counts down to it, and turns for ever where the input ends
+        # before, as it does when this process is killed. Without it, the end of the input is the end.
         if headers.get("content-encoding") in ("gzip", "x-gzip"):
             found["HTTP_CONTENT_ENCODING"] = "gzip"
         if _PROTOCOL.fullmatch(headers.get("git-protocol", "")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -227,10 +227,20 @@ def check_distribution(distribution: Distribution, policy: UploadPolicy) -> None
             parse_sdist_filename(filename)
         except (InvalidSdistFilename, InvalidWheelFilename) as error:
             raise BadRequest(f"Filename {filename!r} is invalid. {error}.") from None
-    if policy.platform_tags == "error" and distribution.packagetype is PackageType.WHEEL:
-        bad = unusual_platforms(filename)
-        if bad:
-            raise BadRequest(f"Binary wheel {filename!r} has an unsupported platform tag {bad[0]!r}.")
+    if policy.platform_tags == "error":
+        for sentence in _platform_faults(distribution):
+            raise BadRequest(sentence)
+
+
+def name_warnings(distribution: Distribution, policy: UploadPolicy) -> tuple[str, ...]:
+    """What an index mentions of a file name that it takes."""
+    return tuple(_platform_faults(distribution)) if policy.platform_tags == "warn" else ()
+
+
+def _platform_faults(distribution: Distribution) -> Iterator[str]:
+    if distribution.packagetype is PackageType.WHEEL:
+        for tag in unusual_platforms(distribution.filename):
+            yield f"Binary wheel {distribution.filename!r} has an unsupported platform tag {tag!r}."
 
 
 def unusual_platforms(filename: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pidex.core.uploads import (
     check_metadata,
     check_size,
     collect,
+    name_warnings,
     unusual_platforms,
 )
 
@@ -163,6 +164,15 @@ def test_stricter_policies(filename: str, version: str, policy: UploadPolicy, se
 )
 def test_platform_tags_are_matched_whole(filename: str, unusual: tuple[str, ...]) -> None:
     assert unusual_platforms(filename) == unusual
+
+
+def test_unusual_platforms_can_be_mentioned_alone() -> None:
+    warn, off = UploadPolicy(platform_tags="warn"), UploadPolicy(platform_tags="off")
+    unusual = check_filename("demo-1.0-py3-none-linux_x86_64.plan9.whl", form(version="1.0"), warn)
+    assert [text.split()[-1] for text in name_warnings(unusual, warn)] == ["'linux_x86_64'.", "'plan9'."]
+    assert name_warnings(unusual, off) == ()
+    usual = check_filename("demo-1.0-py3-none-any.whl", form(version="1.0"), warn)
+    assert name_warnings(usual, warn) == ()
 
 
 def test_digests_must_match() -> None:

@@ -98,7 +98,7 @@ upstream_lists = Table(
     Column("names", Integer, nullable=False, server_default="0"),
 )
 
-#: Core metadata of mirrored wheels, compressed: by the hash of the wheel, else by that of its URL.
+#: Core metadata of mirrored wheels, compressed, by upstream and file.
 upstream_metadata = Table(
     "upstream_metadata",
     metadata,

@@ -215,8 +215,10 @@ class Store:
 
     def put_metadata(self, key: str, data: bytes, at: float) -> None:
         """Hold core metadata."""
-        statement = insert(upstream_metadata).values(key=key, at=at, body=zlib.compress(data, LEVEL))
-        self._run(lambda conn: conn.execute(statement.on_conflict_do_nothing()), None, write=True)
+        values = {"at": at, "body": zlib.compress(data, LEVEL)}
+        statement = insert(upstream_metadata).values(key=key, **values)
+        upsert = statement.on_conflict_do_update(index_elements=["key"], set_=values)
+        self._run(lambda conn: conn.execute(upsert), None, write=True)
 
     # --- files ----------------------------------------------------------------------------------------------
 

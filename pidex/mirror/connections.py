@@ -1,0 +1,86 @@
+"""The upstreams that are connected to, and the loop and threads on which everything of them runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from pidex.core.errors import NotFound
+from pidex.core.interfaces import Upstream
+from pidex.core.upstreams import UpstreamSettings
+
+#: Threads that read and write what is held.
+THREADS = 4
+
+T = TypeVar("T")
+
+
+class Connections:
+    """Upstreams by name, connected to at their first use and anew where their settings have changed.
+
+    `settings(name)` says how one is reached (None: there is none of that name; it may block), `connect` makes
+    its client. For one loop at a time: the clients of one that has ended are left behind.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[str], UpstreamSettings | None],
+        connect: Callable[[UpstreamSettings], Upstream],
+    ) -> None:
+        self._settings, self._connect = settings, connect
+        self.pool = ThreadPoolExecutor(THREADS, "pidex-mirror")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._clients: dict[str, tuple[UpstreamSettings, Upstream]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def attach(self) -> asyncio.AbstractEventLoop:
+        """Take the running loop as the one to use."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._clients.clear()
+            self._background.clear()
+            self._loop = loop
+        return loop
+
+    async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        """Call what may block."""
+        return await self.attach().run_in_executor(self.pool, partial(function, *args))
+
+    async def find(self, name: str) -> tuple[Upstream, UpstreamSettings]:
+        """The client of an upstream. Raises `NotFound`."""
+        settings = await self.in_thread(self._settings, name)
+        if settings is None:
+            raise NotFound(f"There is no upstream {name} (any more).")
+        known = self._clients.get(name)
+        if known is not None and known[0] == settings:
+            return known[1], settings
+        client = self._connect(settings)
+        self._clients[name] = (settings, client)
+        if known is not None:
+            self.start(known[1].close())
+        return client, settings
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something on the running loop that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def in_background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something on the loop, from any thread; nothing where no loop runs."""
+        loop = self._loop
+        if loop is not None and loop.is_running():
+            with suppress(RuntimeError):  # it has ended just now
+                loop.call_soon_threadsafe(lambda: self.start(work()))
+
+    async def close(self) -> None:
+        """Let go of the upstreams, and of what is still going on. They are connected to again when used."""
+        for task in list(self._background):
+            task.cancel()
+        closing: list[Awaitable[None]] = [client.close() for _, client in self._clients.values()]
+        self._clients.clear()
+        await asyncio.gather(*closing, return_exceptions=True)

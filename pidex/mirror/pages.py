@@ -1,0 +1,244 @@
+"""Pages of upstreams: held ones at once, fetched once for all who ask, confirmed in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from pidex.catalogue.mirrored import PageRow, Store
+from pidex.core.errors import PidexError, UpstreamDown, UpstreamFault
+from pidex.core.interfaces import Clock, Unchanged, Upstream
+from pidex.core.upstreams import Held, UpstreamFile, UpstreamPage
+from pidex.mirror import records
+from pidex.mirror.connections import Connections
+
+#: Seconds for which a held page that is just being confirmed counts as fresh.
+RENEWING_SECONDS = 2.0
+#: Seconds before a page whose upstream failed is asked for again, at first and at most.
+PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 60.0
+#: Failures that are remembered, in pages.
+FAILURES = 10_000
+#: Pages that are kept unpacked, and their files in all: about a kilobyte each.
+UNPACKED_PAGES, UNPACKED_FILES = 256, 10_000
+#: A page that was confirmed so lately, in seconds, is not asked for again, whatever a client wishes.
+FORCED_SECONDS = 1.0
+#: Files of a page that are asked for one by one where it lacks sizes and times, and seconds to wait for that.
+DESCRIBED_FILES, DESCRIBING_SECONDS = 256, 2.0
+#: Such questions at the same time.
+DESCRIBING = 8
+#: Seconds between two notes that an upstream is used.
+NOTE_SECONDS = 3600.0
+
+log = logging.getLogger("pidex.mirror")
+
+
+class Failure(NamedTuple):
+    """That a page could not be had. `until`: when it is worth trying again; `fetched`: of what is held."""
+
+    error: PidexError
+    until: float
+    pause: float
+    fetched: float | None
+
+
+class HeldPages:
+    """The sync half may be called from any thread; the async half runs on one loop at a time.
+
+    `offline`: what is held is served, and nothing is asked for.
+    """
+
+    def __init__(self, store: Store, connections: Connections, *, clock: Clock, offline: bool) -> None:
+        self._store, self._connections = store, connections
+        self._clock, self._offline = clock, offline
+        self._lock = threading.Lock()
+        self._unpacked: OrderedDict[tuple[str, str], tuple[bytes, UpstreamPage]] = OrderedDict()
+        self._files = 0
+        self._noted: dict[str, float] = {}
+        self.failures: OrderedDict[tuple[str, str], Failure] = OrderedDict()
+        self._flights: dict[tuple[str, str], asyncio.Task[None]] = {}
+        #: Called with a page that was fetched, on the loop.
+        self.fetched: Callable[[str, UpstreamPage], None] = lambda _upstream, _page: None
+
+    # --- from any thread ------------------------------------------------------------------------------------
+
+    def find(self, upstream: str, project: str) -> Held | None:
+        """What is held; None: fetch it. Raises what a fetch of a page that is not held raised just now.
+
+        A stale page is confirmed in the background, where there is a loop for that. That a project does not
+        exist is never stale: it is forgotten.
+        """
+        now = self._clock()
+        row = self._store.find_page(upstream, project, body=False)
+        failure = self.failures.get((upstream, project))
+        if failure is not None and failure.until <= now:
+            failure = None
+        if row is None or (row.digest is None and row.fresh_until <= now and not self._offline):
+            if failure is not None:
+                raise failure.error
+            return None
+        if row.digest is None:
+            return Held(None, row.fetched, max(row.fresh_until, now + RENEWING_SECONDS))
+        page = self._page(upstream, project, row.digest)
+        if page is None:
+            return None
+        if row.fresh_until > now:
+            return Held(page, row.fetched, row.fresh_until)
+        if failure is not None:
+            return Held(page, row.fetched, failure.until)
+        if self._offline:
+            return Held(page, row.fetched, now + MAX_PAUSE_SECONDS)
+        self._connections.in_background(lambda: self.renew(upstream, project))
+        return Held(page, row.fetched, now + RENEWING_SECONDS)
+
+    def file(self, upstream: str, project: str, url: str) -> UpstreamFile | None:
+        """A file of a held page as its upstream lists it."""
+        row = self._store.find_page(upstream, project, body=False)
+        page = None if row is None or row.digest is None else self._page(upstream, project, row.digest)
+        return None if page is None else next((file for file in page.files if file.url == url), None)
+
+    def age(self, upstream: str, project: str) -> int | None:
+        """Seconds since a page was confirmed, where it is served because its upstream fails."""
+        failure = self.failures.get((upstream, project))
+        if failure is None or failure.fetched is None:
+            return None
+        return max(0, int(self._clock() - failure.fetched))
+
+    def _page(self, upstream: str, project: str, digest: bytes) -> UpstreamPage | None:
+        key = (upstream, project)
+        with self._lock:
+            known = self._unpacked.get(key)
+            if known is not None and known[0] == digest:
+                self._unpacked.move_to_end(key)
+                return known[1]
+        row = self._store.find_page(upstream, project)
+        page = None if row is None or row.body is None else records.unpack(row.body)
+        if page is None:
+            # Damaged: as good as not there, and fetched again whole.
+            self._store.drop_pages(upstream, project)
+            return None
+        assert row is not None
+        self._remember(key, row.digest or digest, page)
+        return page
+
+    def _remember(self, key: tuple[str, str], digest: bytes, page: UpstreamPage) -> None:
+        with self._lock:
+            self._forget(key)
+            self._unpacked[key] = (digest, page)
+            self._files += len(page.files)
+            while self._unpacked and (len(self._unpacked) > UNPACKED_PAGES or self._files > UNPACKED_FILES):
+                self._forget(next(iter(self._unpacked)))
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        known = self._unpacked.pop(key, None)
+        if known is not None:
+            self._files -= len(known[1].files)
+
+    # --- on the loop ----------------------------------------------------------------------------------------
+
+    async def refresh(self, upstream: str, project: str, *, force: bool = False) -> None:
+        """Have a page that is fresh: nothing is asked where it is, unless with `force`.
+
+        Once for all who ask meanwhile. Raises `UpstreamDown` or `UpstreamFault` where nothing is held.
+        """
+        key = (upstream, project)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = asyncio.ensure_future(self._refresh(upstream, project, force))
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        await asyncio.shield(flight)
+
+    async def renew(self, upstream: str, project: str) -> None:
+        """Confirm a held page; that it fails is told by `failures`."""
+        try:
+            await self.refresh(upstream, project)
+        except PidexError as error:
+            log.debug("%s of %s is not confirmed: %s", project, upstream, error)
+
+    def _landed(self, key: tuple[str, str], flight: asyncio.Task[None]) -> None:
+        del self._flights[key]
+        if not flight.cancelled():
+            flight.exception()  # whoever asked has seen it, or has gone
+
+    async def _refresh(self, upstream: str, project: str, force: bool) -> None:
+        in_thread = self._connections.in_thread
+        now = self._clock()
+        row = await in_thread(self._store.find_page, upstream, project)
+        if row is not None and (
+            (row.fresh_until > now and not force) or 0 <= now - row.fetched < FORCED_SECONDS
+        ):
+            return
+        if self._offline:
+            if row is not None:
+                return
+            raise UpstreamDown(f"{project} of {upstream} is not held, and nothing is fetched (offline).")
+        try:
+            client, settings = await self._connections.find(upstream)
+            held = None if row is None or row.body is None else records.unpack(row.body)
+            told = await client.project(project, held)
+        except (UpstreamDown, UpstreamFault) as error:
+            self._failed(upstream, project, error, row)
+            if row is None or row.digest is None:
+                raise
+            return
+        self.failures.pop((upstream, project), None)
+        now = self._clock()
+        if now - self._noted.get(upstream, 0.0) > NOTE_SECONDS:
+            self._noted[upstream] = now
+            await in_thread(self._store.note_use, upstream, now)
+        if isinstance(told, Unchanged):
+            await in_thread(self._store.confirm_page, upstream, project, now, now + settings.max_age)
+        elif told is None:
+            seen = None if row is None else row.seen  # it may come back
+            absent = PageRow(now, now + settings.absent_age, None, None, seen)
+            await in_thread(self._store.put_page, upstream, project, absent)
+        else:
+            await self._hold(client, told, row, settings.max_age)
+            self.fetched(upstream, told)
+
+    async def _hold(self, client: Upstream, told: UpstreamPage, row: PageRow | None, max_age: float) -> None:
+        """Put a page that has come, with what is known of its files beside what it says."""
+        in_thread, now = self._connections.in_thread, self._clock()
+        upstream, project = client.name, told.project
+
+        def put(page: UpstreamPage, seen: records.Sightings) -> None:
+            mended = records.repaired(page, seen)
+            digest, body = records.pack(mended)
+            packed = records.pack_sightings(seen)
+            self._store.put_page(upstream, project, PageRow(now, now + max_age, digest, body, packed))
+            self._remember((upstream, project), digest, mended)
+
+        before = records.unpack_sightings(None if row is None else row.seen)
+        seen = records.sight(told, before, int(now * 1_000_000))
+        vague = records.vague(told, seen)[-DESCRIBED_FILES:]
+        if vague:
+            answers = await self._describe(client, vague)
+            seen = records.described(seen, answers)
+        await in_thread(put, told, seen)
+
+    async def _describe(self, client: Upstream, files: Sequence[UpstreamFile]) -> Sequence[UpstreamFile]:
+        """The files with what their upstream says of each alone, as far as that comes in time."""
+        free = asyncio.Semaphore(DESCRIBING)
+
+        async def one(file: UpstreamFile) -> UpstreamFile:
+            async with free:
+                return await client.describe(file)
+
+        tasks = [asyncio.ensure_future(one(file)) for file in files]
+        done, late = await asyncio.wait(tasks, timeout=DESCRIBING_SECONDS)
+        for task in late:
+            task.cancel()
+        return [task.result() for task in done if not task.cancelled() and task.exception() is None]
+
+    def _failed(self, upstream: str, project: str, error: PidexError, row: PageRow | None) -> None:
+        key = (upstream, project)
+        before = self.failures.pop(key, None)
+        pause = PAUSE_SECONDS if before is None else min(2 * before.pause, MAX_PAUSE_SECONDS)
+        held = None if row is None or row.digest is None else row.fetched
+        self.failures[key] = Failure(error, self._clock() + pause, pause, held)
+        while len(self.failures) > FAILURES:
+            self.failures.popitem(last=False)
+        log.warning("%s: %s%s", upstream, error, "" if held is None else " What is held is served.")

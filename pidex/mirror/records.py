@@ -1,0 +1,118 @@
+"""Pages of upstreams as bytes and back, and what is added to them: sizes, times, and when yanks were seen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from pidex.core.upstreams import UNKNOWN, UpstreamFile, UpstreamPage
+
+
+class Sighting(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of a file beside what its upstream says. Times in microseconds since 1970, 0: never.
+
+    `seen`: when it was first seen there; `yanked`: when it was first seen yanked, as it is still. `size` and
+    `time` are what a HEAD told of `url`; `asked`: whether that was tried.
+    """
+
+    seen: int
+    yanked: int = 0
+    url: str = ""
+    size: int = UNKNOWN
+    time: int = UNKNOWN
+    asked: bool = False
+
+
+Sightings = Mapping[str, Sighting]
+
+_decode_page = msgspec.msgpack.Decoder(UpstreamPage)
+_decode_seen = msgspec.msgpack.Decoder(dict[str, Sighting])
+
+
+def pack(page: UpstreamPage) -> tuple[bytes, bytes]:
+    """The page as bytes, and their digest."""
+    body = msgspec.msgpack.encode(page)
+    return hashlib.blake2b(body, digest_size=16).digest(), body
+
+
+def unpack(body: bytes) -> UpstreamPage | None:
+    """The page; None where these bytes are none (any more)."""
+    try:
+        return _decode_page.decode(body)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def pack_sightings(sightings: Sightings) -> bytes | None:
+    return msgspec.msgpack.encode(sightings) if sightings else None
+
+
+def unpack_sightings(body: bytes | None) -> Sightings:
+    """The sightings; none where these bytes are none (any more)."""
+    try:
+        return {} if body is None else _decode_seen.decode(body)
+    except (msgspec.MsgspecError, ValueError):
+        return {}
+
+
+def sight(page: UpstreamPage, before: Sightings, now: int) -> Sightings:
+    """What is known of the files of a page beside what it says, at a time in microseconds since 1970.
+
+    Only of those of which it does not say everything, or that are yanked: of most there is nothing to know.
+    """
+    found = {}
+    for file in page.files:
+        old = before.get(file.filename)
+        if file.yanked is None and UNKNOWN not in (file.size, file.upload_time):
+            continue
+        yanked = 0 if file.yanked is None else (old.yanked if old and old.yanked else now)
+        if old is not None and old.url == file.url:
+            found[file.filename] = msgspec.structs.replace(old, yanked=yanked)
+        else:
+            seen = now if old is None else old.seen
+            found[file.filename] = Sighting(seen, yanked, file.url)
+    return found
+
+
+def repaired(page: UpstreamPage, sightings: Sightings) -> UpstreamPage:
+    """The page with sizes and times where it left them out (MIR-1: where a time is from is recorded)."""
+    if not sightings:
+        return page
+    files = tuple(
+        file if (known := sightings.get(file.filename)) is None else _repaired(file, known)
+        for file in page.files
+    )
+    return replace(page, files=files)
+
+
+def vague(page: UpstreamPage, sightings: Sightings) -> Sequence[UpstreamFile]:
+    """The files whose size or time the upstream may still tell when it is asked for each."""
+    return [
+        file
+        for file in page.files
+        if (known := sightings.get(file.filename)) is not None
+        and not known.asked
+        and UNKNOWN in (file.size, file.upload_time)
+    ]
+
+
+def described(sightings: Sightings, told: Sequence[UpstreamFile]) -> Sightings:
+    """The sightings with what HEADs told."""
+    found = dict(sightings)
+    for file in told:
+        known = found[file.filename]
+        time = file.upload_time if file.time_source == "last-modified" else UNKNOWN
+        found[file.filename] = msgspec.structs.replace(known, size=file.size, time=time, asked=True)
+    return found
+
+
+def _repaired(file: UpstreamFile, known: Sighting) -> UpstreamFile:
+    size = known.size if file.size == UNKNOWN else file.size
+    if file.upload_time != UNKNOWN:
+        return file if size == file.size else replace(file, size=size)
+    if known.time != UNKNOWN:
+        return replace(file, size=size, upload_time=known.time, time_source="last-modified")
+    return replace(file, size=size, upload_time=known.seen, time_source="seen")

@@ -288,10 +288,11 @@ def sweep(folder: str) -> int:
 
 
 def sync_folder(folder: str) -> None:
-    """Have the names of a folder on the disk."""
+    """Have the names of a folder on the disk. Raises `StorageFull`."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        with _space(folder):
+            os.fsync(fd)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EBADF):  # file systems that cannot sync a folder
             raise

@@ -26,12 +26,12 @@ from pidex.core.model import (
 from pidex.resolver import RETRY_SECONDS, Resolver
 from tests.catalogue import rows
 
-OLD = rows.file("Foo_Bar-1.0.tar.gz", upload_time=rows.NOW_US - 5)
-WHEEL = rows.file("foo_bar-1.0.0-py3-none-any.whl")
-NEW = rows.file("foo_bar-1.10-py3-none-any.whl", upload_time=rows.NOW_US + 5)
-MIDDLE = rows.file("foo_bar-1.9-py3-none-any.whl")
-LEGACY = rows.file("foo_bar-2004d.zip")
-OTHER = rows.file("other-1.zip")
+OLD = rows.file("Foo_Bar-1.0.tar.gz", upload_time=rows.NOW_US - 5, index="main")
+WHEEL = rows.file("foo_bar-1.0.0-py3-none-any.whl", index="main")
+NEW = rows.file("foo_bar-1.10-py3-none-any.whl", upload_time=rows.NOW_US + 5, index="main")
+MIDDLE = rows.file("foo_bar-1.9-py3-none-any.whl", index="main")
+LEGACY = rows.file("foo_bar-2004d.zip", index="main")
+OTHER = rows.file("other-1.zip", index="main")
 EVERY = [OLD, NEW, WHEEL, MIDDLE, LEGACY, OTHER]
 
 
@@ -299,7 +299,7 @@ def test_a_file_is_found_by_its_bytes_and_name(resolver: Resolver, index_id: int
 
 
 def test_the_same_bytes_under_two_names(resolver: Resolver, catalogue: Catalogue) -> None:
-    twins = [rows.file("one-1.0.zip", b"same"), rows.file("two-1.0.zip", b"same")]
+    twins = [rows.file(f"{name}-1.0.zip", b"same", index="main") for name in ("one", "two")]
     rows.listed(catalogue, twins)
     for twin in twins:
         assert resolver.locate("main", twins[0].blake2b_256, twin.filename, by=ANONYMOUS) == twin

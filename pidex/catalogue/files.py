@@ -57,21 +57,24 @@ _SHA256S = select(files.c.sha256).distinct()
 _DELETE = delete(files).where(_HERE, files.c.key == bindparam("of_key"))
 
 
-def list_project(conn: Connection, index_id: int, project: str) -> Sequence[File]:
-    """The files of a project by name, with the yanks of their releases and of themselves (YNK-1)."""
+def list_project(conn: Connection, index_id: int, project: str, *, index: str = "") -> Sequence[File]:
+    """The files of a project by name, with the yanks of their releases and of themselves (YNK-1).
+
+    `index`: what they say of whose they are.
+    """
     values = {"of_index": index_id, "of_project": project}
-    found = [_file(row) for row in conn.execute(_OF_PROJECT, values).fetchall()]
+    found = [_file(row, index) for row in conn.execute(_OF_PROJECT, values).fetchall()]
     return _yanked(found, yanks.list_project(conn, index_id, project)) if found else found
 
 
-def list_all(conn: Connection, index_id: int) -> Iterator[File]:
+def list_all(conn: Connection, index_id: int, *, index: str = "") -> Iterator[File]:
     """All files of an index by project and name, with yanks. The connection stays busy until the end."""
     marks: dict[str, Any] = {}
     for yank in yanks.list(conn, index_id):
         marks.setdefault(yank.project, []).append(yank)
     rows = conn.execute(_LIST_ALL, {"of_index": index_id})
     for row in rows:
-        file = _file(row)
+        file = _file(row, index)
         yield _yanked([file], marks[file.project])[0] if file.project in marks else file
 
 
@@ -159,7 +162,7 @@ def replace_many(conn: Connection, index_id: int, found: Mapping[str, File | Non
     upserts.put(conn, files, rows)
 
 
-def _file(row: Sequence[Any]) -> File:
+def _file(row: Sequence[Any], index: str = "") -> File:
     (
         filename,
         project,
@@ -201,6 +204,7 @@ def _file(row: Sequence[Any]) -> File:
         root,
         path,
         Stat(size, mtime_ns, ctime_ns, inode, device),
+        index,
     )
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from pidex.catalogue import rights
+from pidex.catalogue import journal, rights
 from pidex.catalogue.tables import grants, groups, indexes
+from pidex.core import layers
+from pidex.core.listing import EVERYTHING, REFRESH
+from pidex.core.model import DEFAULT_INDEX
 
 
 class Index(NamedTuple):
     """An index. `mutability` is 'folder', 'immutable' or 'volatile'.
 
     `challenge`: strangers are asked to sign in where something is absent or hidden (AUT-4). `policy`: what
-    uploads are held to, as JSON text; None: the defaults.
+    uploads are held to, and `rules`: what of its contents it shows, as JSON text; None: the defaults.
+    `bases` (indexes), `upstreams` and `folders` (absolute paths) in order; the default index has its folders
+    from the settings.
     """
 
     id: int
@@ -24,22 +29,47 @@ class Index(NamedTuple):
     mutability: str
     challenge: bool = False
     policy: str | None = None
+    bases: tuple[str, ...] = ()
+    upstreams: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    rules: str | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it has nothing but what lies in its own folders."""
+        return not self.bases and not self.upstreams
+
+    @property
+    def watched(self) -> bool:
+        """Whether files of its own may lie in folders."""
+        return self.name == DEFAULT_INDEX or bool(self.folders)
 
 
-_COLUMNS = (indexes.c.id, indexes.c.name, indexes.c.mutability, indexes.c.challenge, indexes.c.policy)
+_COLUMNS = (
+    indexes.c.id,
+    indexes.c.name,
+    indexes.c.mutability,
+    indexes.c.challenge,
+    indexes.c.policy,
+    indexes.c.bases,
+    indexes.c.upstreams,
+    indexes.c.folders,
+    indexes.c.rules,
+)
 _FIND = select(*_COLUMNS).where(indexes.c.name == bindparam("name"))
 _LIST = select(*_COLUMNS).order_by(indexes.c.name)
+_BASES = select(indexes.c.name, indexes.c.bases).where(indexes.c.bases != "[]")
 
 
 def find(conn: Connection, name: str) -> Index | None:
     """The index of that name."""
     row = conn.execute(_FIND, {"name": name}).one_or_none()
-    return None if row is None else Index(*row)
+    return None if row is None else _index(row)
 
 
 def list(conn: Connection) -> Sequence[Index]:  # noqa: A001
     """All indexes by name."""
-    return [Index(*row) for row in conn.execute(_LIST)]
+    return [_index(row) for row in conn.execute(_LIST)]
 
 
 def ensure(conn: Connection, name: str, now: float, mutability: str | None = None) -> int:
@@ -63,6 +93,38 @@ def ensure(conn: Connection, name: str, now: float, mutability: str | None = Non
     return found.id
 
 
+def heirs(conn: Connection, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+    """For each of those indexes, all others that have it among their bases, however far."""
+    above = {name: tuple(json.loads(bases)) for name, bases in conn.execute(_BASES)}
+    if not above:
+        return {name: frozenset() for name in names}
+    every: dict[str, tuple[str, ...]] = {base: () for bases in above.values() for base in bases}
+    return layers.heirs(names, every | above)
+
+
+def announce(conn: Connection, index_id: int, *, at: int, by: str) -> None:
+    """Write to the journal that all pages of an index may say other things: bases, upstreams, rules, claims.
+
+    Page caches drop everything of it and of its heirs. `at` in microseconds since 1970.
+    """
+    journal.record(conn, index_id, EVERYTHING, REFRESH, at=at, by=by)
+
+
+def set_bases(conn: Connection, index_id: int, bases: Sequence[str]) -> None:
+    """Whose contents it has too, in order. The caller has made sure that they are there, without loops."""
+    _change(conn, index_id, bases=json.dumps([*bases]))
+
+
+def set_upstreams(conn: Connection, index_id: int, upstreams: Sequence[str]) -> None:
+    """The upstreams that are asked for what nobody inside has, in order."""
+    _change(conn, index_id, upstreams=json.dumps([*upstreams]))
+
+
+def set_folders(conn: Connection, index_id: int, folders: Sequence[str]) -> None:
+    """Where its files lie: absolute paths."""
+    _change(conn, index_id, folders=json.dumps([*folders]))
+
+
 def set_challenge(conn: Connection, index_id: int, challenge: bool) -> None:
     """Whether strangers are asked to sign in where something is absent or hidden."""
     _change(conn, index_id, challenge=challenge)
@@ -72,6 +134,23 @@ def set_challenge(conn: Connection, index_id: int, challenge: bool) -> None:
 def set_policy(conn: Connection, index_id: int, policy: Mapping[str, Any] | None) -> None:
     """What uploads are held to, as JSON can hold it; None: the defaults."""
     _change(conn, index_id, policy=None if policy is None else json.dumps(policy, sort_keys=True))
+
+
+def set_rules(conn: Connection, index_id: int, rules: str | None) -> None:
+    """What of its contents the index shows, as JSON text; None: all of it. The caller announces it."""
+    _change(conn, index_id, rules=rules)
+
+
+def _index(row: Sequence[Any]) -> Index:
+    number, name, mutability, challenge, policy, bases, upstreams, folders, rules = row
+    return Index(
+        number, name, mutability, bool(challenge), policy,
+        _names(bases), _names(upstreams), _names(folders), rules,
+    )  # fmt: skip
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return () if text == "[]" else tuple(json.loads(text))
 
 
 def _change(conn: Connection, index_id: int, **values: object) -> None:

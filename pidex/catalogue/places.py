@@ -50,6 +50,9 @@ _BY_KEYS = _LIST.where(places.c.key.in_(bindparam("keys", expanding=True))).orde
 _COUNT_UNREAD = select(func.count()).select_from(places).where(_HERE, _UNREAD)
 _UNREAD_OF = select(places.c.root).where(_HERE, places.c.project == bindparam("project"), _UNREAD).limit(1)
 _UNREAD_PROJECTS = select(places.c.project).distinct().where(_HERE, _UNREAD, places.c.project.is_not(None))
+_UNFINISHED_PROJECTS = (
+    select(places.c.project).distinct().where(_HERE, UNFINISHED, places.c.project.is_not(None))
+)
 _DELETE = delete(places).where(
     _HERE, places.c.root == bindparam("of_root"), places.c.path == bindparam("of_path")
 )
@@ -128,6 +131,11 @@ def count_unread(conn: Connection, index_id: int) -> int:
 def unread_projects(conn: Connection, index_id: int) -> frozenset[str]:
     """The projects whose pages must wait."""
     return frozenset(conn.execute(_UNREAD_PROJECTS, {"index_id": index_id}).scalars())
+
+
+def unfinished_projects(conn: Connection, index_id: int) -> frozenset[str]:
+    """The projects of which a file lies there that is not whole, or not read."""
+    return frozenset(conn.execute(_UNFINISHED_PROJECTS, {"index_id": index_id}).scalars())
 
 
 def project_of(filename: str) -> str | None:

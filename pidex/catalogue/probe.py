@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection
 
-from pidex.catalogue import journal
+from pidex.catalogue import indexes, journal
 from pidex.catalogue.connections import BUSY_SECONDS
 from pidex.catalogue.refusals import translated
 
@@ -35,8 +35,9 @@ class Probe:
         raise NotImplementedError
 
     def changes(self, since: int) -> tuple[int, list[tuple[str, str]] | None]:
-        """The newest serial, and the (index name, project) pairs touched after serial `since`.
+        """The newest serial, and the (index name, project) pairs touched after serial `since`, heirs' too.
 
+        Project '' stands for rights, '*' for all pages of the index.
         None in place of the list: everything may have changed (more than MAX_CHANGES, or serials went back).
         """
         with self._read() as conn:
@@ -45,7 +46,18 @@ class Probe:
                 return newest, []
             if newest < since or newest - since > MAX_CHANGES:
                 return newest, None
-            return newest, journal.touched(conn, since)
+            touched = journal.touched(conn, since)
+            heirs = indexes.heirs(conn, {index for index, _ in touched})
+            return newest, [*dict.fromkeys(_inherited(touched, heirs))]
+
+
+def _inherited(
+    touched: Iterable[tuple[str, str]], heirs: Mapping[str, frozenset[str]]
+) -> Iterator[tuple[str, str]]:
+    for index, project in touched:
+        yield index, project
+        for heir in heirs[index]:
+            yield heir, project
 
 
 class SqliteProbe(Probe):

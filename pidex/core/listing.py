@@ -12,6 +12,8 @@ from pidex.core.model import Admission, Facts, File, PackageType, Place, Shelf, 
 #: The journal's word for files whose bytes are the same and lie elsewhere, or under another time: nothing
 #: that a page shows, but what a process that remembers the row must know.
 REFRESH = "refresh"
+#: In the place of a project: all pages of an index say other things.
+EVERYTHING = "*"
 
 
 class Change(NamedTuple):

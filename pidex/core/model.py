@@ -234,6 +234,7 @@ class Page:
     valid_until: float | None = None  # Unix time; None: until the catalogue changes
     origin: str = ""  # the upstream that answered; empty: this installation alone, '+': merged
     withheld: tuple[Withholding, ...] = ()  # files that a rule keeps back; in no list
+    layers: tuple[str, ...] = ()  # other indexes whose contents these are: their rights hold, too
 
 
 class ProjectName(NamedTuple):

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from heapq import merge
 from itertools import islice
 
-from pidex.catalogue import contents, files, indexes, journal, places, problems, projects, scans, tombstones
+from pidex.catalogue import (
+    contents,
+    files,
+    indexes,
+    journal,
+    origins,
+    places,
+    problems,
+    projects,
+    scans,
+    tombstones,
+)
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import metadata
-from pidex.core.errors import Busy, NotFound, Withheld
-from pidex.core.interfaces import Clock, Handle, Storage
+from pidex.core.errors import Busy, NotFetched, NotFound, UpstreamDown, Withheld
+from pidex.core.interfaces import Clock, Handle, Mirrored, Storage
+from pidex.core.layers import Origin
 from pidex.core.model import File, FolderReport, Page, Place, PlaceState, Principal, ProjectName, Status
 from pidex.core.permissions import Action, Visibility
 from pidex.core.reasons import Reason, subject_of
@@ -19,7 +32,10 @@ from pidex.history import index_of as _index
 from pidex.history import is_storable as _storable
 from pidex.history import quarantined as _quarantined
 from pidex.resolver.inquiry import Inquiry
+from pidex.resolver.layered import Layered
+from pidex.resolver.lineage import choose, refuse
 from pidex.resolver.listing import is_of, listing_of, lost
+from pidex.resolver.sheets import Sheets
 
 _READING = (Action.LIST, Action.READ)
 #: Projects whose classifiers are told.
@@ -32,17 +48,28 @@ class Resolver(History):
     `by` says who is asking, and `visibility` what of an index they may list and read (None: everything).
     What somebody may not know of is not there for them: the same answers, at the same price.
 
+    An index answers with its bases and upstreams (`core.layers.choose` says who). `mirror`: what is held of
+    upstreams; None: there are none to ask. Where an answer needs what is not held, `NotFetched` says what to
+    fetch before asking again, and `UpstreamDown` that it failed lately: no upstream is asked or waited for.
+
     All methods that name an index raise `NotFound` for an unknown one, and `CatalogueError` where the
     catalogue cannot be read.
     """
 
     def __init__(
-        self, catalogue: Catalogue, storage: Storage, clock: Clock, visibility: Visibilities | None = None
+        self,
+        catalogue: Catalogue,
+        storage: Storage,
+        clock: Clock,
+        visibility: Visibilities | None = None,
+        mirror: Mirrored | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._storage = storage
         self._clock = clock
         self._visibility = visibility
+        self._mirror = mirror
+        self._sheets = Sheets()
 
     def page(self, index: str, project: str, *, by: Principal) -> Page:
         """Everything the index says about a project, by its normalised name. Never a part of it:
@@ -58,28 +85,26 @@ class Resolver(History):
                 raise NotFound("There is no such project: this cannot be a name.")
             if not visible.sees(project):
                 raise _no_project(here, project)
-            if places.unread(conn, here.id, project):
-                raise _busy(f"Files of project {project} are still being read.")
-            listing = listing_of(conn, here, project)
-            if listing is None:
-                raise _absent(conn, here, project)
-            return listing.page
+            return self._page(conn, here, project, by, Action.LIST)
 
     def names(self, index: str, *, by: Principal) -> tuple[int, Iterator[ProjectName]]:
         """The newest serial, and the projects by normalised name, of one state.
 
         With those whose files are still being read (under their normalised name, serial 0), so that the list
         is whole from the first listing on; without the quarantined ones (LST-4). `Busy` before that listing.
-        The iterator holds a connection until it ends or is closed.
+        Upstreams' names are those of their stored lists. The iterator holds a connection until it ends or is
+        closed.
         """
-        found = self._names(index, self.visible(index, by=by))
+        found = self._names(index, self.visible(index, by=by), by)
         return next(found).serial, found
 
     def count(self, index: str, *, by: Principal) -> tuple[int, int]:
-        """How many projects and files the index lists, of those that `by` may know of."""
+        """How many projects and files the index and its bases list, of those that `by` may know of."""
         visible = self.visible(index, by=by)
         with self._catalogue.read() as conn:
             here = _index(conn, index)
+            if not here.alone:
+                return self._layered(conn, here, by).count()
             if not visible.everything:
                 seen = [each for name, each in projects.sizes(conn, here.id) if visible.sees(name)]
                 return len(seen), sum(seen)
@@ -94,12 +119,17 @@ class Resolver(History):
         visible = self.visible(index, by=by, action=Action.READ)
         with self._catalogue.read() as conn:
             here = _index(conn, index)
-            if _storable(filename) and _storable(digest):
-                for file in files.find_by_blake2(conn, here.id, digest):
-                    if file.filename == filename and visible.sees(file.project):
-                        return _offered(conn, here, file)
-                raise _no_file(conn, here, filename, visible)
-            raise NotFound("There is no such file: its name cannot be that of a file.")
+            if not (_storable(filename) and _storable(digest)):
+                raise NotFound("There is no such file: its name cannot be that of a file.")
+            if not here.alone:
+                file = self._listed(conn, here, filename, by, visible)
+                if file.filename != filename or file.blake2b_256 != digest:
+                    raise _other(filename)
+                return file
+            for file in files.find_by_blake2(conn, here.id, digest):
+                if file.filename == filename and visible.sees(file.project):
+                    return self._offered(conn, here, filename, file.project, by)
+            raise _no_file(conn, here, filename, visible)
 
     def find(self, index: str, filename: str, *, by: Principal) -> File | None:
         """The file listed under a name, in any case; None where there is none. As `locate` otherwise."""
@@ -108,9 +138,14 @@ class Resolver(History):
         visible = self.visible(index, by=by, action=Action.READ)
         with self._catalogue.read() as conn:
             here = _index(conn, index)
+            if not here.alone:
+                try:
+                    return self._listed(conn, here, filename, by, visible)
+                except NotFound:
+                    return None
             file = files.find_by_key(conn, here.id, filename.casefold())
             if file is not None and visible.sees(file.project):
-                return _offered(conn, here, file)
+                return self._offered(conn, here, filename, file.project, by)
             refusal = _no_file(conn, here, filename, visible)
             if isinstance(refusal, Busy):
                 raise refusal
@@ -124,6 +159,11 @@ class Resolver(History):
         """
         if not any(self.visible(index, by=by, action=action).sees(file.project) for action in _READING):
             raise NotFound(f"Index {index} has no file {file.filename}.")
+        if file.origin:
+            held = None if self._mirror is None else self._mirror.find_metadata(file)
+            if held is None:
+                raise NotFetched(file.origin, file.project, file)
+            return held
         with self._catalogue.read() as conn:
             _index(conn, index)
             found = contents.find_metadata(conn, file.sha256, file.packagetype)
@@ -141,7 +181,7 @@ class Resolver(History):
                 described = next((file for file in reversed(page.files) if file.metadata_sha256), None)
                 if described is not None:
                     found.update(metadata.parse(self.metadata(index, described, by=by)).classifiers)
-            except (NotFound, Busy, Withheld):
+            except (NotFound, Busy, Withheld, NotFetched, UpstreamDown):
                 continue  # gone since the list was made, or not read yet
         return sorted(found)
 
@@ -153,12 +193,14 @@ class Resolver(History):
         return self._storage.open(file, wait=wait)
 
     def files(self, index: str, *, by: Principal) -> Iterator[File]:
-        """Every file that a page of the index lists, by project and name.
+        """Every own file that a page of the index lists, by project and name; those of bases follow.
+
+        Mirrored files are not told: of most, nobody knows until their projects are asked for.
 
         `Busy` while any file of theirs was never looked into. The iterator holds a connection until its end
         or close.
         """
-        found = self._files(index, self.visible(index, by=by))
+        found = self._files(index, self.visible(index, by=by), by)
         next(found)
         return (file for file in found if file is not None)
 
@@ -203,65 +245,134 @@ class Resolver(History):
                 problems=tuple(problems.list(conn, here.id)) if visible.everything else (),
             )
 
-    def _names(self, index: str, visible: Visibility) -> Iterator[ProjectName]:
+    def _page(
+        self, conn: Connection, here: indexes.Index, project: str, by: Principal, action: Action
+    ) -> Page:
+        """The page of a project that `by` may see: what the layers say, after policy.
+
+        To list it (`action`), all its files have to be read; to read one that is listed, only that one.
+        """
+        if here.alone:
+            return self._ruled(conn, here, _own(conn, here, project, whole=action is Action.LIST))
+        return self._ruled(conn, here, self._layered(conn, here, by, action).page(project))
+
+    def _ruled(self, conn: Connection, here: indexes.Index, page: Page) -> Page:
+        """A page after policy: the one place where rules keep files of it back (`core.policy`)."""
+        return page
+
+    def _layered(
+        self, conn: Connection, here: indexes.Index, by: Principal, action: Action = Action.LIST
+    ) -> Layered:
+        sees = partial(self.visible, by=by, action=action)
+        return Layered(conn, here, self._mirror, self._sheets, sees, whole=action is Action.LIST)
+
+    def _listed(
+        self, conn: Connection, here: indexes.Index, filename: str, by: Principal, visible: Visibility
+    ) -> File:
+        """The file of that name, in any case, on the page of its project, whichever layer that comes from."""
+        project = places.project_of(filename)
+        if project is None or not visible.sees(project):
+            raise _no_such(here, filename)
+        return self._offered(conn, here, filename, project, by)
+
+    def _offered(
+        self, conn: Connection, here: indexes.Index, filename: str, project: str, by: Principal
+    ) -> File:
+        """The file as its project's page has it. `Withheld` where the page keeps it back."""
+        page, key = self._page(conn, here, project, by, Action.READ), filename.casefold()
+        for file in page.files:
+            if file.filename.casefold() == key:
+                return file
+        for kept in page.withheld:
+            if kept.file.filename.casefold() == key:
+                raise Withheld(f"{filename} is withheld: {kept.reason}. `pidex why {project}` tells more.")
+        if page.status is Status.QUARANTINED:
+            because = f": {page.status_reason}" if page.status_reason else ""
+            raise Withheld(f"{filename} is withheld, because project {page.name} is quarantined{because}")
+        raise _no_such(here, filename)
+
+    def _names(self, index: str, visible: Visibility, by: Principal) -> Iterator[ProjectName]:
         with self._catalogue.read() as conn:
             here = _index(conn, index)
-            scan = scans.find(conn, here.id)
-            if not scan.listed and scan.finished is None:
+            layered = None if here.alone else self._layered(conn, here, by)
+            if layered is None and not _was_listed(conn, here):
                 raise _busy(f"The folders of index {index} are being listed for the first time.")
             # The head carries the serial out of the generator, which has begun by then and so is cleaned up.
             everything = visible.everything
+            if layered is not None:
+                yield ProjectName("", "", layered.serial())
+                yield from layered.names()
+                return
             yield ProjectName(
                 "", "", journal.serial(conn) if everything else newest_serial(conn, here, visible)
             )
             if visible.nothing:
                 return
-            coming = _coming(conn, here)
-            if everything and not coming:
+            coming, blocked = _coming(conn, here), origins.names(conn, here.id, [Origin.BLOCKED])
+            if everything and not coming and not blocked:
                 yield from projects.list(conn, here.id)
                 return
             last = None
             for line in merge(projects.list(conn, here.id), coming, key=_by_project):
-                if line.project != last and (everything or visible.sees(line.project)):
+                if line.project == last or line.project in blocked:
+                    continue
+                if everything or visible.sees(line.project):
                     yield line
                 last = line.project
 
-    def _files(self, index: str, visible: Visibility) -> Iterator[File | None]:
+    def _files(self, index: str, visible: Visibility, by: Principal) -> Iterator[File | None]:
         with self._catalogue.read() as conn:
             here = _index(conn, index)
+            if not here.alone:
+                layered = self._layered(conn, here, by)
+                layered.require_read()
+                yield None
+                yield from layered.files()
+                return
             if visible.everything:
                 unread = places.count_unread(conn, here.id)
             else:
                 unread = sum(map(visible.sees, places.unread_projects(conn, here.id)))
-            scan = scans.find(conn, here.id)
-            if unread or not (scan.listed or scan.finished is not None):
+            if unread or not _was_listed(conn, here):
                 raise _busy(f"{unread or 'All'} files of index {index} are still to be read.")
             yield None
-            withheld = _quarantined(conn, here)
-            for file in files.list_all(conn, here.id):
+            withheld = _quarantined(conn, here) | origins.names(conn, here.id, [Origin.BLOCKED])
+            for file in files.list_all(conn, here.id, index=here.name):
                 if file.project not in withheld and visible.sees(file.project):
                     yield file
 
 
-def _offered(conn: Connection, index: indexes.Index, file: File) -> File:
-    """The file as its project's page has it."""
-    listing = listing_of(conn, index, file.project)
-    if listing is not None:
-        for listed in listing.page.files:
-            if listed.filename == file.filename:
-                return listed
-        page = listing.page
-        if page.status is Status.QUARANTINED:
-            because = f": {page.status_reason}" if page.status_reason else ""
-            raise Withheld(
-                f"{file.filename} is withheld, because project {page.name} is quarantined{because}"
-            )
-    raise NotFound(f"Index {index.name} has no file {file.filename}.")
+def _own(conn: Connection, here: indexes.Index, project: str, *, whole: bool) -> Page:
+    """The page of an index that has neither bases nor upstreams. `whole`: `Busy` rather than a part of it."""
+    obstacles = origins.obstacles(conn, here.id, project)
+    if Origin.BLOCKED in obstacles:
+        refuse(choose(conn, [here], project), project)
+    if obstacles and whole:
+        raise _busy(f"Files of project {project} are still being read.")
+    listing = listing_of(conn, here, project)
+    if listing is None:
+        refuse(choose(conn, [here], project), project)
+        raise _absent(conn, here, project)
+    return listing.page
+
+
+def _was_listed(conn: Connection, index: indexes.Index) -> bool:
+    """Whether an index's folders were ever listed to their end."""
+    scan = scans.find(conn, index.id)
+    return not index.watched or scan.listed or scan.finished is not None
+
+
+def _no_such(index: indexes.Index, filename: str) -> NotFound:
+    return NotFound(f"Index {index.name} has no file {filename}.")
+
+
+def _other(filename: str) -> NotFound:
+    return NotFound(f"{filename} has other bytes here: take its URL from the project's page.")
 
 
 def _absent(conn: Connection, index: indexes.Index, project: str) -> Busy | NotFound:
     """Why there is no page."""
-    if not scans.find(conn, index.id).listed:
+    if index.watched and not scans.find(conn, index.id).listed:
         return _busy("The folders are being listed.")
     waiting = places.list_project(conn, index.id, project, unfinished=True)
     if not waiting:
@@ -280,7 +391,7 @@ def _no_project(index: indexes.Index, project: str) -> NotFound:
 def _no_file(conn: Connection, index: indexes.Index, filename: str, visible: Visibility) -> Busy | NotFound:
     """Why a file cannot be had that the index does not list with those bytes."""
     if not (visible.everything or is_of(visible, filename)):
-        return NotFound(f"Index {index.name} has no file {filename}.")
+        return _no_such(index, filename)
     key = filename.casefold()
     here = places.find_by_keys(conn, index.id, [key]).get(key, ())
     if any(place.state is PlaceState.UNREAD for place in here):
@@ -293,7 +404,7 @@ def _no_file(conn: Connection, index: indexes.Index, filename: str, visible: Vis
         return NotFound(f"{filename} was deleted.")
     if here:
         return NotFound(f"{filename} is not listed: it is {here[0].state.value}. `pidex why` tells more.")
-    return NotFound(f"Index {index.name} has no file {filename}.")
+    return _no_such(index, filename)
 
 
 def _coming(conn: Connection, index: indexes.Index) -> Sequence[ProjectName]:

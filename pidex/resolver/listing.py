@@ -25,22 +25,31 @@ def listing_of(conn: Connection, index: indexes.Index, project: str) -> Listing 
     known = projects.find(conn, index.id, project)
     if marker is None and known is None:
         return None
-    found = files.list_project(conn, index.id, project)
-    ordered = tuple(sorted(found, key=lambda file: (names.version_key(file.version), file.filename)))
-    # One line a release: 1.0 and 1.0.0 are the same (VER-2).
-    versions = {names.canonical_version(file.version): file.version for file in reversed(ordered)}
+    found = files.list_project(conn, index.id, project, index=index.name)
+    every = ordered(found)
     status = Status.ACTIVE if marker is None else marker.status
     page = Page(
         index=index.name,
         project=project,
         name=project if known is None else known.name,
         serial=serial_of(conn, index, project) if known is None else known.serial,
-        versions=tuple(names.normalized_version(version) for version in reversed(versions.values())),
-        files=() if status is Status.QUARANTINED else ordered,
+        versions=versions_of(every),
+        files=() if status is Status.QUARANTINED else every,
         status=status,
         status_reason=None if marker is None else marker.reason,
     )
-    return Listing(page, ordered)
+    return Listing(page, every)
+
+
+def ordered(found: Sequence[File]) -> tuple[File, ...]:
+    """Files by (version, filename), as pages have them."""
+    return tuple(sorted(found, key=lambda file: (names.version_key(file.version), file.filename)))
+
+
+def versions_of(found: Sequence[File]) -> tuple[str, ...]:
+    """The versions of ordered files: one line a release, 1.0 and 1.0.0 are the same (VER-2)."""
+    versions = {names.canonical_version(file.version): file.version for file in reversed(found)}
+    return tuple(names.normalized_version(version) for version in reversed(versions.values()))
 
 
 def is_of(visible: Visibility, filename: str) -> bool:

@@ -455,8 +455,8 @@ def test_the_reconciler_leaves_alone_what_is_being_received(door: Door) -> None:
     seen: list[object] = []
 
     class Between(Folder):
-        def put(self, staged: Staged, root: int, path: str) -> Stat:
-            found = super().put(staged, root, path)
+        def put(self, staged: Staged, root: int, path: str, *, sync: bool = True) -> Stat:
+            found = super().put(staged, root, path, sync=sync)
             looks = [door.sandbox.inspect(self.path(root, path), _entry(self, root, path), "whole")]
             seen.append(door.intake.adopt("main", looks))
             seen.append(door.listed())

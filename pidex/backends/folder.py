@@ -191,9 +191,13 @@ class Folder(Storage):
         """Have a folder below a root, with those above it."""
         staging.make_folder(self._roots[root], folder)
 
-    def put(self, staged: Staged, root: int, path: str) -> Stat:
+    def put(self, staged: Staged, root: int, path: str, *, sync: bool = True) -> Stat:
         """Link a staged file into place. Raises `FileExistsError`."""
-        return staging.put(staged, self._roots[root], path)
+        return staging.put(staged, self._roots[root], path, sync=sync)
+
+    def sync(self, root: int, folder: str = "") -> None:
+        """Have the names of a folder on the disk."""
+        staging.sync_folder(f"{self._roots[root]}/{folder}" if folder else self._roots[root])
 
     def replace(self, staged: Staged, root: int, path: str) -> Stat:
         """Move a staged file into the place of another."""

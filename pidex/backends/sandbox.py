@@ -67,7 +67,11 @@ class Sandbox:
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._environment = dict(environment or {})
-        self._changed = threading.Condition()
+        # Two conditions of one lock: a child that is free again is told to who waits for one, never to the
+        # thread that ends idle ones.
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._closing = threading.Condition(lock)
         self._idle: list[_Child] = []  # the last one used at the end
         self._busy: set[_Child] = set()
         self._starting = 0
@@ -123,6 +127,7 @@ class Sandbox:
             idle, busy = self._idle, list(self._busy)
             self._idle = []
             self._changed.notify_all()
+            self._closing.notify_all()
         for child in busy:
             child.kill()
         for child in idle:
@@ -218,7 +223,7 @@ class Sandbox:
                 self._idle = [child for child in self._idle if child not in old]
                 if not old:
                     oldest = min((child.since for child in self._idle), default=now)
-                    self._changed.wait(max(0.01, oldest + self._idle_seconds - now))
+                    self._closing.wait(max(0.01, oldest + self._idle_seconds - now))
             for child in old:
                 child.stop()
 

@@ -142,11 +142,15 @@ def stage(root: int, folder: str, *, size_hint: int = 0, reserve: int = RESERVE_
     return staged
 
 
-def put(staged: Staged, folder: str, path: str) -> Stat:
-    """Link a staged file to `path` below `folder`, and sync the folder. Raises `FileExistsError`."""
+def put(staged: Staged, folder: str, path: str, *, sync: bool = True) -> Stat:
+    """Link a staged file to `path` below `folder`, and sync the folder. Raises `FileExistsError`.
+
+    `sync` False leaves the syncing to the caller.
+    """
     target = _target(staged, folder, path)
     _own(staged).link(target)
-    sync_folder(os.path.dirname(target))
+    if sync:
+        sync_folder(os.path.dirname(target))
     return staged.stat()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select
 
 from pidex.catalogue import upserts
-from pidex.catalogue.tables import admissions, superseded
+from pidex.catalogue.prepared import Prepared
+from pidex.catalogue.tables import admissions, files, places, superseded, tombstones
 from pidex.core.model import Admission
 
 
@@ -31,12 +32,26 @@ _COLUMNS = [admissions.c[name] for name in _FIELDS]
 _HERE = admissions.c.index_id == bindparam("of_index")
 _LIST = select(*_COLUMNS).where(_HERE).order_by(admissions.c.key)
 _FIND = select(*_COLUMNS).where(_HERE, admissions.c.key == bindparam("of_key"))
-_FIND_MANY = select(*_COLUMNS).where(_HERE, admissions.c.key.in_(bindparam("keys", expanding=True)))
+_FIND_MANY = Prepared(
+    select(*_COLUMNS).where(_HERE, admissions.c.key.in_(bindparam("keys", expanding=True))), many="keys"
+)
 _DELETE = delete(admissions).where(_HERE, admissions.c.key == bindparam("of_key"))
 _SUPERSEDED = (
     select(*[superseded.c[name] for name in Superseded.__dataclass_fields__])
     .where(superseded.c.index_id == bindparam("of_index"))
     .order_by(superseded.c.replaced, superseded.c.id)
+)
+_IS_KNOWN = Prepared(
+    select(
+        or_(
+            *(
+                select(table.c.key)
+                .where(table.c.index_id == bindparam("of_index"), table.c.key == bindparam("of_key"))
+                .exists()
+                for table in (admissions, files, places, tombstones)
+            )
+        )
+    )
 )
 _SUPERSEDED_OF = _SUPERSEDED.where(superseded.c.key == bindparam("of_key"))
 
@@ -51,10 +66,15 @@ def find_many(conn: Connection, index_id: int, keys: Iterable[str]) -> Mapping[s
     """The admissions of those casefolded file names that have one."""
     found = {}
     for batch in upserts.batches([*keys]):
-        for row in conn.execute(_FIND_MANY, {"of_index": index_id, "keys": batch}):
+        for row in _FIND_MANY.all(conn, {"of_index": index_id, "keys": batch}):
             admission = Admission(*row)
             found[admission.key] = admission
     return found
+
+
+def is_known(conn: Connection, index_id: int, key: str) -> bool:
+    """Whether anything at all is known of a casefolded file name: here, here before, or burnt."""
+    return bool(_IS_KNOWN.one(conn, {"of_index": index_id, "of_key": key})[0])
 
 
 def list(conn: Connection, index_id: int) -> Sequence[Admission]:  # noqa: A001

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import contents
 from pidex.core.model import Facts, PackageType
 
@@ -27,8 +28,9 @@ _COLUMNS = (
 _FIND = select(*_COLUMNS).where(
     contents.c.sha256 == bindparam("of_sha256"), contents.c.kind == bindparam("of_kind")
 )
-_FIND_MANY = select(contents.c.kind, *_COLUMNS).where(
-    contents.c.sha256.in_(bindparam("sha256s", expanding=True))
+_FIND_MANY = Prepared(
+    select(contents.c.kind, *_COLUMNS).where(contents.c.sha256.in_(bindparam("sha256s", expanding=True))),
+    many="sha256s",
 )
 _METADATA = select(contents.c.metadata).where(
     contents.c.sha256 == bindparam("of_sha256"), contents.c.kind == bindparam("of_kind")
@@ -51,7 +53,7 @@ def find_many(conn: Connection, sha256s: Iterable[str]) -> Mapping[tuple[str, Pa
     """What is known of bytes, by (sha256, kind)."""
     found = {}
     for batch in upserts.batches([*sha256s]):
-        for kind, *row in conn.execute(_FIND_MANY, {"sha256s": batch}):
+        for kind, *row in _FIND_MANY.all(conn, {"sha256s": batch}):
             facts = _facts(row)
             found[facts.sha256, PackageType(kind)] = facts
     return found

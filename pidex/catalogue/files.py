@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, select
 
 from pidex.catalogue import upserts, yanks
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import files
 from pidex.core import names
 from pidex.core.model import File, PackageType, Shelf, Stat
@@ -44,13 +45,14 @@ _HERE = files.c.index_id == bindparam("of_index")
 _LIST = select(*_COLUMNS).where(_HERE)
 _LIST_ALL = _LIST.order_by(files.c.project, files.c.key).execution_options(yield_per=FETCH_ROWS)
 _OF_PROJECT = _LIST.where(files.c.project == bindparam("of_project")).order_by(files.c.key)
-_BY_KEY = _LIST.where(files.c.key == bindparam("of_key"))
-_BY_KEYS = _LIST.where(files.c.key.in_(bindparam("keys", expanding=True)))
+_BY_KEY = Prepared(_LIST.where(files.c.key == bindparam("of_key")))
+_BY_KEYS = Prepared(_LIST.where(files.c.key.in_(bindparam("keys", expanding=True))), many="keys")
 _BY_BLAKE2 = _LIST.where(files.c.blake2b_256 == bindparam("of_blake2")).order_by(files.c.key)
-_RELEASES = (
+_RELEASES = Prepared(
     select(files.c.project, files.c.version, func.count())
     .where(_HERE, files.c.project.in_(bindparam("projects", expanding=True)))
-    .group_by(files.c.project, files.c.version)
+    .group_by(files.c.project, files.c.version),
+    many="projects",
 )
 _COUNT = select(func.count()).select_from(files).where(_HERE)
 _SHA256S = select(files.c.sha256).distinct()
@@ -80,7 +82,7 @@ def list_all(conn: Connection, index_id: int, *, index: str = "") -> Iterator[Fi
 
 def find_by_key(conn: Connection, index_id: int, key: str) -> File | None:
     """The file that the index lists under a casefolded name, without its yank."""
-    row = conn.execute(_BY_KEY, {"of_index": index_id, "of_key": key}).one_or_none()
+    row = _BY_KEY.first(conn, {"of_index": index_id, "of_key": key})
     return None if row is None else _file(row)
 
 
@@ -88,7 +90,7 @@ def find_by_keys(conn: Connection, index_id: int, keys: Iterable[str]) -> Mappin
     """The files that the index lists under casefolded names, without their yanks."""
     found = {}
     for batch in upserts.batches([*keys]):
-        for row in conn.execute(_BY_KEYS, {"of_index": index_id, "keys": batch}):
+        for row in _BY_KEYS.all(conn, {"of_index": index_id, "keys": batch}):
             file = _file(row)
             found[file.filename.casefold()] = file
     return found
@@ -103,7 +105,7 @@ def releases(conn: Connection, index_id: int, projects: Iterable[str]) -> Mappin
     """How many files each version, as spelled, of those projects has that have any."""
     found: dict[str, Any] = {}
     for batch in upserts.batches(sorted(projects)):
-        for project, version, number in conn.execute(_RELEASES, {"of_index": index_id, "projects": batch}):
+        for project, version, number in _RELEASES.all(conn, {"of_index": index_id, "projects": batch}):
             found.setdefault(project, {})[version] = number
     return found
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from pidex.catalogue import journal, rights
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import grants, groups, indexes
 from pidex.core import layers
 from pidex.core.listing import EVERYTHING, REFRESH
@@ -56,14 +57,14 @@ _COLUMNS = (
     indexes.c.folders,
     indexes.c.rules,
 )
-_FIND = select(*_COLUMNS).where(indexes.c.name == bindparam("name"))
+_FIND = Prepared(select(*_COLUMNS).where(indexes.c.name == bindparam("name")))
 _LIST = select(*_COLUMNS).order_by(indexes.c.name)
 _BASES = select(indexes.c.name, indexes.c.bases).where(indexes.c.bases != "[]")
 
 
 def find(conn: Connection, name: str) -> Index | None:
     """The index of that name."""
-    row = conn.execute(_FIND, {"name": name}).one_or_none()
+    row = _FIND.first(conn, {"name": name})
     return None if row is None else _index(row)
 
 
@@ -100,6 +101,17 @@ def heirs(conn: Connection, names: Collection[str]) -> Mapping[str, frozenset[st
         return {name: frozenset() for name in names}
     every: dict[str, tuple[str, ...]] = {base: () for bases in above.values() for base in bases}
     return layers.heirs(names, every | above)
+
+
+def reached(conn: Connection, index: Index) -> Sequence[str]:
+    """The upstreams beside which the files of an index are shown: its own, its bases', and its heirs'."""
+    every = {each.name: each for each in list(conn)}
+    bases = {name: each.bases for name, each in every.items()}
+    found: dict[str, None] = {}
+    for name in (index.name, *sorted(layers.heirs([index.name], bases)[index.name])):
+        for layer in layers.order(name, bases):
+            found.update(dict.fromkeys(every[layer].upstreams))
+    return [*found]
 
 
 def announce(conn: Connection, index_id: int, *, at: int, by: str) -> None:

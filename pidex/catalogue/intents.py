@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, select
 
 from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import intents
 
 
@@ -31,13 +32,13 @@ class Intent:
 _COLUMNS = [intents.c[name] for name in Intent.__dataclass_fields__]
 _HERE = intents.c.index_id == bindparam("of_index")
 _LIST = select(*_COLUMNS).where(_HERE).order_by(intents.c.key)
-_FIND = select(*_COLUMNS).where(_HERE, intents.c.key == bindparam("of_key"))
-_DELETE = delete(intents).where(_HERE, intents.c.key == bindparam("of_key"))
+_FIND = Prepared(select(*_COLUMNS).where(_HERE, intents.c.key == bindparam("of_key")))
+_DELETE = Prepared(delete(intents).where(_HERE, intents.c.key == bindparam("of_key")))
 
 
 def find(conn: Connection, index_id: int, key: str) -> Intent | None:
     """The live intent for a casefolded file name."""
-    row = conn.execute(_FIND, {"of_index": index_id, "of_key": key}).one_or_none()
+    row = _FIND.first(conn, {"of_index": index_id, "of_key": key})
     return None if row is None else Intent(*row)
 
 
@@ -54,4 +55,9 @@ def put(conn: Connection, index_id: int, intent: Intent) -> None:
 
 def done(conn: Connection, index_id: int, key: str) -> None:
     """End the publish of a casefolded file name, finished or undone."""
-    conn.execute(_DELETE, {"of_index": index_id, "of_key": key})
+    done_many(conn, index_id, [key])
+
+
+def done_many(conn: Connection, index_id: int, keys: Iterable[str]) -> None:
+    """`done` for many names at once."""
+    _DELETE.run(conn, [{"of_index": index_id, "of_key": key} for key in keys])

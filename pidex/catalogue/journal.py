@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import counters, indexes, journal
 from pidex.core.listing import REFRESH
 
@@ -36,14 +37,14 @@ class Change(NamedTuple):
     by: str
 
 
-_TAKE = (
+_TAKE = Prepared(
     update(counters)
     .where(counters.c.name == "serial")
     .values(value=counters.c.value + bindparam("count"))
     .returning(counters.c.value)
 )
-_INSERT = insert(journal)
-_SERIAL = select(counters.c.value).where(counters.c.name == "serial")
+_INSERT = Prepared(insert(journal))
+_SERIAL = Prepared(select(counters.c.value).where(counters.c.name == "serial"))
 _COLUMNS = [journal.c[name] for name in Change._fields]
 _SINCE = (
     select(*_COLUMNS)
@@ -51,7 +52,7 @@ _SINCE = (
     .order_by(journal.c.serial)
     .limit(bindparam("most"))
 )
-_TOUCHED = (
+_TOUCHED = Prepared(
     select(indexes.c.name, journal.c.project)
     .distinct()
     .select_from(journal.join(indexes, indexes.c.id == journal.c.index_id))
@@ -73,13 +74,14 @@ _ASCENDING = _TOLD.where(journal.c.serial > bindparam("since"), journal.c.at > b
     journal.c.serial
 )
 _DESCENDING = _TOLD.order_by(journal.c.serial.desc())
-_LATEST = (
+_LATEST = Prepared(
     select(journal.c.project, func.max(journal.c.serial))
     .where(
         journal.c.index_id == bindparam("index_id"),
         journal.c.project.in_(bindparam("projects", expanding=True)),
     )
-    .group_by(journal.c.project)
+    .group_by(journal.c.project),
+    many="projects",
 )
 
 
@@ -102,19 +104,19 @@ def record_many(conn: Connection, index_id: int, events: Sequence[Event], *, at:
     """Write changes in their order, with consecutive serials, and return the newest serial."""
     if not events:
         return serial(conn)
-    last = int(conn.execute(_TAKE, {"count": len(events)}).scalar_one())
+    last = int(_TAKE.one(conn, {"count": len(events)})[0])
     first = last - len(events) + 1
     rows = [
         {"serial": number, "index_id": index_id, "at": at, "by": by, **event._asdict()}
         for number, event in enumerate(events, first)
     ]
-    conn.execute(_INSERT, rows)
+    _INSERT.run(conn, rows)
     return last
 
 
 def serial(conn: Connection) -> int:
     """The newest serial; 0 before the first change."""
-    return int(conn.execute(_SERIAL).scalar_one())
+    return int(_SERIAL.one(conn, {})[0])
 
 
 def since(conn: Connection, after: int, limit: int) -> list[Change]:
@@ -140,7 +142,7 @@ def newest(conn: Connection, index_id: int) -> Iterator[Change]:
 
 def touched(conn: Connection, after: int) -> list[tuple[str, str]]:
     """The (index name, project) pairs with changes after a serial, each once."""
-    return [(name, project) for name, project in conn.execute(_TOUCHED, {"since": after})]
+    return [(name, project) for name, project in _TOUCHED.all(conn, {"since": after})]
 
 
 def of_project(conn: Connection, index_id: int, project: str, limit: int) -> list[Change]:
@@ -151,5 +153,5 @@ def of_project(conn: Connection, index_id: int, project: str, limit: int) -> lis
 
 def latest(conn: Connection, index_id: int, projects: Iterable[str]) -> Mapping[str, int]:
     """The serial of the last change of each project that has one."""
-    rows = conn.execute(_LATEST, {"index_id": index_id, "projects": [*projects]})
+    rows = _LATEST.all(conn, {"index_id": index_id, "projects": [*projects]})
     return {project: int(number) for project, number in rows}

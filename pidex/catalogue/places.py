@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column, or_, select
 
 from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import UNFINISHED, files, places
 from pidex.core import names
 from pidex.core.errors import BadName
@@ -44,8 +45,9 @@ _LIST_UNFINISHED = _LIST.where(UNFINISHED).order_by(places.c.root, places.c.path
 _OF_PROJECT = _LIST.where(places.c.project == bindparam("project")).order_by(places.c.root, places.c.path)
 _UNFINISHED_OF = _OF_PROJECT.where(UNFINISHED)
 _FIND = _LIST.where(places.c.root == bindparam("root"), places.c.path == bindparam("path"))
-_BY_KEYS = _LIST.where(places.c.key.in_(bindparam("keys", expanding=True))).order_by(
-    places.c.root, places.c.path
+_BY_KEYS = Prepared(
+    _LIST.where(places.c.key.in_(bindparam("keys", expanding=True))).order_by(places.c.root, places.c.path),
+    many="keys",
 )
 _COUNT_UNREAD = select(func.count()).select_from(places).where(_HERE, _UNREAD)
 _UNREAD_OF = select(places.c.root).where(_HERE, places.c.project == bindparam("project"), _UNREAD).limit(1)
@@ -112,7 +114,7 @@ def find_by_keys(conn: Connection, index_id: int, keys: Iterable[str]) -> Mappin
     """The places of each casefolded file name that has any, by root and path."""
     found: dict[str, Any] = {}
     for batch in upserts.batches([*keys]):
-        for place in _places(conn.execute(_BY_KEYS, {"index_id": index_id, "keys": batch}).fetchall()):
+        for place in _places(_BY_KEYS.all(conn, {"index_id": index_id, "keys": batch})):
             found.setdefault(place.key, []).append(place)
     return found
 

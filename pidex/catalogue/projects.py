@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
 from pidex.catalogue import journal, upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import files, projects, statuses
 from pidex.core.model import ProjectName, Status
 
@@ -46,6 +47,10 @@ _LIST_OPEN = _LIST.where(
     .exists()
 )
 _SIZES = select(projects.c.project, projects.c.files).where(_HERE).execution_options(yield_per=FETCH_ROWS)
+_KNOWN = Prepared(
+    select(projects.c.project).where(_HERE, projects.c.project.in_(bindparam("of_projects", expanding=True))),
+    many="of_projects",
+)
 _COUNT = select(func.count()).select_from(projects).where(_HERE)
 _LIKE = (
     select(projects.c.project)
@@ -68,7 +73,9 @@ _ranked = (
     )
     .subquery()
 )
-_CURRENT = select(_ranked.c.project, _ranked.c.name, _ranked.c.files).where(_ranked.c.rank == 1)
+_CURRENT = Prepared(
+    select(_ranked.c.project, _ranked.c.name, _ranked.c.files).where(_ranked.c.rank == 1), many="of_projects"
+)
 _DELETE = delete(projects).where(_HERE, projects.c.project == bindparam("of_project"))
 
 
@@ -76,6 +83,14 @@ def find(conn: Connection, index_id: int, project: str) -> Project | None:
     """A project that has files, by its normalised name."""
     row = conn.execute(_FIND, {"of_index": index_id, "of_project": project}).one_or_none()
     return None if row is None else Project(*row)
+
+
+def known(conn: Connection, index_id: int, names: Collection[str]) -> frozenset[str]:
+    """Those of the normalised names that have files."""
+    found: set[str] = set()
+    for batch in upserts.batches(sorted(names)):
+        found.update(row[0] for row in _KNOWN.all(conn, {"of_index": index_id, "of_projects": batch}))
+    return frozenset(found)
 
 
 def list(conn: Connection, index_id: int, *, withheld: bool = False) -> Iterator[ProjectName]:  # noqa: A001
@@ -112,7 +127,7 @@ def refresh(conn: Connection, index_id: int, changed: Iterable[str]) -> None:
     """
     for batch in upserts.batches(sorted(set(changed))):
         values = {"of_index": index_id, "of_projects": batch}
-        current = {project: (name, count) for project, name, count in conn.execute(_CURRENT, values)}
+        current = {project: (name, count) for project, name, count in _CURRENT.all(conn, values)}
         serials = journal.latest(conn, index_id, current)
         rows = [
             {

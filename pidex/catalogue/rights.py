@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, select, update
 
 from pidex.catalogue import journal
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import counters, indexes
 
 
@@ -17,13 +18,16 @@ class Generation(NamedTuple):
     grants: int
 
 
-_READ = select(counters.c.name, counters.c.value).where(counters.c.name.in_(Generation._fields))
+_READ = Prepared(
+    select(counters.c.name, counters.c.value).where(counters.c.name.in_(bindparam("names", expanding=True))),
+    many="names",
+)
 _BUMP = update(counters).where(counters.c.name == bindparam("counter")).values(value=counters.c.value + 1)
 
 
 def generation(conn: Connection) -> Generation:
     """The generation that a state of the catalogue has."""
-    return Generation(**{name: int(value) for name, value in conn.execute(_READ)})
+    return Generation(**{name: int(value) for name, value in _READ.all(conn, {"names": Generation._fields})})
 
 
 def credentials_changed(conn: Connection) -> None:

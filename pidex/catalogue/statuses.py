@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, delete, select
 
 from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import statuses
 from pidex.core.model import Status
 
@@ -26,13 +27,13 @@ class ProjectStatus:
 _COLUMNS = [statuses.c[name] for name in ProjectStatus.__dataclass_fields__]
 _HERE = statuses.c.index_id == bindparam("of_index")
 _LIST = select(*_COLUMNS).where(_HERE).order_by(statuses.c.project)
-_FIND = _LIST.where(statuses.c.project == bindparam("of_project"))
+_FIND = Prepared(_LIST.where(statuses.c.project == bindparam("of_project")))
 _DELETE = delete(statuses).where(_HERE, statuses.c.project == bindparam("of_project"))
 
 
 def find(conn: Connection, index_id: int, project: str) -> ProjectStatus | None:
     """The marker of a project; None where nobody set one, which is to be read as active."""
-    for project_, status, *rest in conn.execute(_FIND, {"of_index": index_id, "of_project": project}):
+    for project_, status, *rest in _FIND.all(conn, {"of_index": index_id, "of_project": project}):
         return ProjectStatus(project_, Status(status), *rest)
     return None
 

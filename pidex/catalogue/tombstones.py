@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, delete, select
 
 from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import tombstones
 
 
@@ -32,7 +33,9 @@ _COLUMNS = [tombstones.c[name] for name in Tombstone.__dataclass_fields__]
 _HERE = tombstones.c.index_id == bindparam("of_index")
 _LIST = select(*_COLUMNS).where(_HERE).order_by(tombstones.c.key)
 _FIND = select(*_COLUMNS).where(_HERE, tombstones.c.key == bindparam("of_key"))
-_FIND_MANY = select(*_COLUMNS).where(_HERE, tombstones.c.key.in_(bindparam("keys", expanding=True)))
+_FIND_MANY = Prepared(
+    select(*_COLUMNS).where(_HERE, tombstones.c.key.in_(bindparam("keys", expanding=True))), many="keys"
+)
 _DELETE = delete(tombstones).where(_HERE, tombstones.c.key == bindparam("of_key"))
 
 
@@ -46,7 +49,7 @@ def find_many(conn: Connection, index_id: int, keys: Iterable[str]) -> Mapping[s
     """The tombstones of those casefolded file names that have one."""
     found = {}
     for batch in upserts.batches([*keys]):
-        for row in conn.execute(_FIND_MANY, {"of_index": index_id, "keys": batch}):
+        for row in _FIND_MANY.all(conn, {"of_index": index_id, "keys": batch}):
             tombstone = Tombstone(*row)
             found[tombstone.key] = tombstone
     return found

@@ -38,7 +38,11 @@ def put(
         values: Sequence[Any] = batch
         if prepared.order is not None:
             values = [prepared.order(row) for row in batch]
-        conn.exec_driver_sql(prepared.sql, values)
+        if prepared.order is None:
+            conn.exec_driver_sql(prepared.sql, values)
+        else:
+            driver: Any = conn.connection.driver_connection
+            driver.executemany(prepared.sql, values)
 
 
 def batches(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:

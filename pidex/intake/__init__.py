@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from pidex.catalogue import files, intents, places
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core.folder import Key, expired, filename_key, same
-from pidex.core.interfaces import Clock, Inspector, Storage
+from pidex.core.interfaces import Clock, Inspector, Mirrored, Storage
 from pidex.core.model import (
     OPERATOR,
     Entry,
@@ -18,9 +18,11 @@ from pidex.core.model import (
     Principal,
 )
 from pidex.core.uploads import Form, UploadPolicy
+from pidex.intake import lock
 from pidex.intake.batch import LOGGED_FILES, Adoption, Batch, index_of, kind_of
-from pidex.intake.delivery import Deliveries, Parcel, Receipt, Received, Stage
+from pidex.intake.delivery import Deliveries, Received
 from pidex.intake.inspection import Inspection
+from pidex.intake.parcels import Parcel, Receipt, Stage
 from pidex.intake.receiving import Receiving
 
 __all__ = [
@@ -49,16 +51,24 @@ class Intake:
     """Admits files into an index: those that lie in the folder, and those that are sent.
 
     Whatever is written is written in one transaction, so that a reader sees all of it or nothing. `inspector`
-    is needed by who calls `receive`. Thread-safe, and safe beside others in other processes.
+    is needed by who calls `receive`. `mirror`: what is held of upstreams, whose names are not to be taken by
+    accident; `alarmed` is told how many were, by what lies in the folder. Thread-safe, and safe beside others in other processes.
     """
 
     def __init__(
-        self, catalogue: Catalogue, storage: Storage, clock: Clock, inspector: Inspector | None = None
+        self,
+        catalogue: Catalogue,
+        storage: Storage,
+        clock: Clock,
+        inspector: Inspector | None = None,
+        mirror: Mirrored | None = None,
+        alarmed: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self._catalogue = catalogue
         self._storage = storage
         self._clock = clock
-        self._deliveries = Deliveries(catalogue, storage, clock, inspector)
+        self._mirror, self._alarmed = mirror, alarmed
+        self._deliveries = Deliveries(catalogue, storage, clock, inspector, mirror)
 
     # --- files that are sent --------------------------------------------------------------------------------
 
@@ -88,18 +98,19 @@ class Intake:
         signature: bytes | None = None,
         overwrite: bool = False,
         how: str = "upload",
+        claim: bool = False,
         by: Principal,
     ) -> Receipt:
         """Admit a staged file under a name. When this returns, it is stored, listed, and survives a crash.
 
         `form`: what came with it, checked; the archive decides, the form must agree. `signature`: its
         detached signature, kept beside it as `.asc`. `overwrite`: the caller may replace files where the
-        index is volatile. `how`: 'upload', 'git' or 'ftp'.
+        index is volatile. `how`: 'upload', 'git' or 'ftp'. `claim`: a name that an upstream has becomes ours.
 
         Raises `FileExists`, `FileDeleted`, `InvalidFile`, `BadRequest`, `TooLarge`, `Forbidden`, `Busy`,
         `StorageFull`: then nothing is there that was not before.
         """
-        parcel = Parcel(index, stage, filename, form, signature, overwrite, how, by)
+        parcel = Parcel(index, stage, filename, form, signature, overwrite, how, by, claim)
         return self._deliveries.receive(parcel)
 
     def recover(self, index: str, *, older: float = 0.0) -> tuple[int, int]:
@@ -174,7 +185,12 @@ class Intake:
             for key in sorted(keys):
                 batch.settle(key, first=first)
             batch.write()
-        return batch.adoption(changed)
+            at = int(self._clock() * 1_000_000)
+            here = index_of(conn, index)
+            alarms = lock.alarm(conn, here, batch.claimed, self._mirror, by=by, at=at)
+        if alarms:
+            self._alarmed(len(alarms))
+        return batch.adoption(changed, alarms)
 
     def prune(self) -> int:
         """Drop the kept bytes of files that no index lists any more, after their time; how many."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pidex.catalogue import admissions, contents, files, indexes, journal, places, projects, tombstones
+from pidex.catalogue import admissions, contents, files, indexes, journal, origins, places, projects, tombstones
 from pidex.catalogue.engine import Connection
 from pidex.core import listing, names
 from pidex.core.errors import Changing, NotFound
@@ -35,7 +35,8 @@ class Adoption:
 
     `places`: those that were written, as they are now. `changed`: paths whose file is no longer the one that
     was looked into: look again. `unread`: (file name, sha256) that should be listed from kept bytes which
-    nobody has read since the catalogue was emptied. `listed`, `replaced`, `unlisted`: file names.
+    nobody has read since the catalogue was emptied. `listed`, `replaced`, `unlisted`: file names. `alarms`:
+    sentences about names that others have too.
     """
 
     places: tuple[Place, ...] = ()
@@ -44,6 +45,7 @@ class Adoption:
     listed: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
 
     def log(self, log: logging.Logger, *, quiet: bool) -> None:
         """Write the lines of it; `quiet`: only warnings."""
@@ -60,6 +62,7 @@ class Adoption:
             (logging.INFO, "no longer listed: {}", self.unlisted),
             (logging.WARNING, "has other bytes than before, which are served from now on: {}", self.replaced),
             (logging.WARNING, "refused: {}", [f"{place.path}: {place.reason}" for place in refused]),
+            (logging.WARNING, "{}", self.alarms),
             (logging.INFO, "not whole yet: {}", [f"{place.path}: {place.reason}" for place in pending]),
         ):
             for one in what[:LOGGED_FILES]:
@@ -74,7 +77,7 @@ class Batch:
     def __init__(
         self,
         conn: Connection,
-        index: str,
+        index: str | indexes.Index,
         keys: Collection[str],
         storage: Storage,
         *,
@@ -86,7 +89,9 @@ class Batch:
         self._storage = storage
         self._now = now
         self._by, self._how = by.name or "anonymous", how
-        self._index = index_of(conn, index)
+        self._index = index_of(conn, index) if isinstance(index, str) else index
+        #: Names that are ours from now on, and nobody's or an upstream's before.
+        self.claimed: Sequence[str] = ()
         number, ordered = self._index.id, sorted(keys)
         self._places: dict[str, dict[Key, Place]] = {
             key: {(place.root, place.path): place for place in there}
@@ -241,6 +246,9 @@ class Batch:
         touched = {file.project for file in [*changes.values(), *map(self._files.get, changes)] if file}
         told = listing.journal(self._files, changes, files.releases(conn, number, touched))
         files.replace_many(conn, number, changes)
+        came = {file.project for key, file in changes.items() if file and key not in self._files}
+        if came:
+            self.claimed = origins.claim_many(conn, number, came, at=now, by=self._by)
         journal.record_many(conn, number, [journal.Event(*change) for change in told], at=now, by=self._by)
         projects.refresh(conn, number, touched)
 
@@ -249,7 +257,7 @@ class Batch:
         row = self._rows.get(key)
         return row is not None and row.sha256 == sha256
 
-    def adoption(self, changed: Sequence[Key]) -> Adoption:
+    def adoption(self, changed: Sequence[Key], alarms: Sequence[str] = ()) -> Adoption:
         """What to tell the caller."""
         listed, replaced, unlisted = [], [], []
         for key, file in self._rows.items():
@@ -267,6 +275,7 @@ class Batch:
             listed=tuple(listed),
             replaced=tuple(replaced),
             unlisted=tuple(unlisted),
+            alarms=tuple(alarms),
         )
 
 

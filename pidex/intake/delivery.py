@@ -2,96 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Self
 
-from pidex.catalogue import admissions, deliveries, indexes, intents, places
+from pidex.catalogue import admissions, deliveries, indexes, intents, places, projects
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import uploads
-from pidex.core.errors import Busy, Changing, FileExists, Forbidden, InvalidFile, TooLarge
+from pidex.core.errors import (
+    Busy,
+    CatalogueError,
+    Changing,
+    FileExists,
+    Forbidden,
+    InvalidFile,
+    PidexError,
+    StorageFull,
+)
 from pidex.core.folder import Key
-from pidex.core.interfaces import Clock, Inspector, Staged, Storage
+from pidex.core.interfaces import Clock, Inspector, Storage
 from pidex.core.model import (
     Admission,
     Distribution,
     Entry,
-    Facts,
-    PackageType,
     Place,
     PlaceState,
     Principal,
 )
-from pidex.core.names import canonical_version
-from pidex.core.uploads import Form, UploadPolicy
-from pidex.intake import standing
+from pidex.core.uploads import UploadPolicy
+from pidex.intake import parcels, standing
 from pidex.intake.batch import Batch, index_of
+from pidex.intake.parcels import Order, Parcel, Receipt, Sound, Stage
+from pidex.intake.together import Together
 
 #: How long an upload waits for another one of the same name, in seconds, and how often it looks.
 WAIT_SECONDS, LOOK_SECONDS = 10.0, 0.02
+#: Uploads that are placed and admitted at once; others wait for them.
+TOGETHER = 64
 #: What a client is told to wait, in seconds, where trying again helps.
 RETRY_SECONDS = 2
-#: Warnings that one answer gives.
-MOST_WARNINGS = 20
-
-
-class Stage:
-    """A file on its way into an index: what is written is hashed in the same pass. Close it, always."""
-
-    def __init__(self, index: str, file: Staged, limit: int = 0) -> None:
-        self.index = index
-        self.file = file
-        self._limit = limit
-        self._hashes: dict[str, hashlib._Hash | hashlib.blake2b] = {
-            "sha256": hashlib.sha256(),
-            "blake2_256": hashlib.blake2b(digest_size=32),
-            "md5": hashlib.md5(usedforsecurity=False),
-        }
-
-    @property
-    def size(self) -> int:
-        """Bytes written so far."""
-        return self.file.size
-
-    def write(self, data: bytes) -> None:
-        """Append; blocks on the disk. Raises `TooLarge` or `StorageFull`."""
-        if self._limit and self.file.size + len(data) > self._limit:
-            raise TooLarge(f"File too large. Limit is {self._limit / (1 << 20):g} MiB.")
-        self.file.write(data)
-        for hashed in self._hashes.values():
-            hashed.update(data)
-
-    def digests(self) -> Mapping[str, str]:
-        """Of what was written, in hexadecimal: 'sha256', 'blake2_256', 'md5'."""
-        return {name: hashed.hexdigest() for name, hashed in self._hashes.items()}
-
-    def close(self) -> None:
-        """Let go of the file: it is gone unless it was received. Any number of times."""
-        self.file.discard()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """`status` is 'stored', 'replaced' or 'identical' (it was there already); `warnings` are sentences."""
-
-    status: str
-    filename: str
-    project: str
-    version: str
-    sha256: str
-    blake2b_256: str
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +53,6 @@ class Received:
     coming: frozenset[Key] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """All that `Intake.receive` was given."""
-
-    index: str
-    stage: Stage
-    filename: str
-    form: Form | None
-    signature: bytes | None
-    overwrite: bool
-    how: str
-    by: Principal
-
-
-@dataclass(frozen=True, slots=True)
-class _Sound:
-    """A parcel that was looked into."""
-
-    facts: Facts
-    warnings: tuple[str, ...]
-
-
 class _Underway(Exception):
     """Another upload of the same name has announced itself, and not ended."""
 
@@ -133,12 +61,20 @@ class Deliveries:
     """The steps from a staged file to a listed one. Each may be the last before a kill."""
 
     def __init__(
-        self, catalogue: Catalogue, storage: Storage, clock: Clock, inspector: Inspector | None
+        self,
+        catalogue: Catalogue,
+        storage: Storage,
+        clock: Clock,
+        inspector: Inspector | None,
+        mirror: Mirrored | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._storage = storage
         self._clock = clock
         self._inspector = inspector
+        self._mirror = mirror
+        self._groups: dict[str, Together[Order]] = {}
+        self._lock = threading.Lock()
 
     def policy(self, index: str) -> UploadPolicy:
         with self._catalogue.read() as conn:
@@ -159,24 +95,25 @@ class Deliveries:
 
     def receive(self, parcel: Parcel) -> Receipt:
         """The whole way, in order of the checks' cost; see `Intake.receive`."""
-        stage, policy = parcel.stage, self.policy(parcel.index)
-        distribution = uploads.check_filename(parcel.filename, parcel.form, policy)
-        uploads.check_size(stage.size, policy, distribution.project)
-        if parcel.form is not None:
-            uploads.check_digests(parcel.form, stage.digests())
-        sound: _Sound | None = None
+        order: Order | None = None
         end = time.monotonic() + WAIT_SECONDS
         while True:
             with self._catalogue.read() as conn:
-                judgement = self._judge(conn, parcel, distribution, policy)
-            if judgement.identical:
-                return _receipt("identical", parcel, distribution, ())
-            if sound is None:
-                sound = self._inspect(parcel, distribution, policy)
-                stage.file.sync()
+                here = index_of(conn, parcel.index)
+                if order is None:
+                    order = parcels.order(parcel, uploads.policy_of(here.policy))
+                if self._judge(conn, here, order).identical:
+                    return order.receipt("identical")
+            if order.sound is None:
+                order.sound = self._inspect(parcel, order.distribution, order.policy)
+                parcel.stage.file.sync()
             try:
-                return self._store(parcel, distribution, policy, sound)
+                self._group(parcel.index).do(order)
+                if order.error is None:
+                    return order.receipt(order.status)
+                raise order.error
             except _Underway:
+                order.error = None
                 if time.monotonic() >= end:
                     raise Busy(
                         f"Another upload of {parcel.filename} is under way. Try again in a moment.",
@@ -186,19 +123,26 @@ class Deliveries:
 
     # --- the steps -----------------------------------------------------------------------------------------
 
-    def _judge(
-        self, conn: Connection, parcel: Parcel, distribution: Distribution, policy: UploadPolicy
-    ) -> standing.Judgement:
+    def _group(self, index: str) -> Together[Order]:
+        """What is received at once is placed and admitted at once: each sync and commit serves all of it."""
+        with self._lock:
+            group = self._groups.get(index)
+            if group is None:
+                group = self._groups[index] = Together(self._store, most=TOGETHER)
+            return group
+
+    def _judge(self, conn: Connection, here: indexes.Index, order: Order) -> standing.Judgement:
+        lock.check(conn, here, order.distribution.project, self._mirror, claim=order.parcel.claim)
         return standing.judge(
             conn,
-            index_of(conn, parcel.index),
-            distribution,
-            sha256=parcel.stage.digests()["sha256"],
-            one_sdist=policy.one_sdist,
-            overwrite=parcel.overwrite,
+            here,
+            order.distribution,
+            sha256=order.parcel.stage.digests()["sha256"],
+            one_sdist=order.policy.one_sdist,
+            overwrite=order.parcel.overwrite,
         )
 
-    def _inspect(self, parcel: Parcel, distribution: Distribution, policy: UploadPolicy) -> _Sound:
+    def _inspect(self, parcel: Parcel, distribution: Distribution, policy: UploadPolicy) -> Sound:
         """Look into the file in a limited child (rows 5, 20 to 24). Raises `InvalidFile` or `BadRequest`."""
         if self._inspector is None:
             raise RuntimeError("nobody is there to look into files")
@@ -213,119 +157,183 @@ class Deliveries:
             )
         facts = look.facts
         if look.state is not PlaceState.WHOLE or facts is None:
-            raise InvalidFile(f"Invalid distribution file. {_sentence(look.reason or 'it is not whole')}")
+            raise InvalidFile(
+                f"Invalid distribution file. {parcels.sentence(look.reason or 'it is not whole')}"
+            )
         if facts.sha256 != parcel.stage.digests()["sha256"]:
             raise Changing(f"{parcel.filename} changed while it was received. Send it again.")
-        warnings = _framed(facts, policy) + _agreeing(facts, distribution, policy)
-        return _Sound(replace(facts, framing=None), warnings[:MOST_WARNINGS])
+        warnings = parcels.framed(facts, policy) + parcels.agreeing(facts, distribution, policy)
+        return Sound(replace(facts, framing=None), warnings[: parcels.MOST_WARNINGS])
 
-    def _store(
-        self, parcel: Parcel, distribution: Distribution, policy: UploadPolicy, sound: _Sound
-    ) -> Receipt:
-        """Announce, place, admit. Undone where a step fails."""
-        judgement, intent = self._announce(parcel, distribution, policy)
-        if intent is None:
-            return _receipt("identical", parcel, distribution, ())
+    def _store(self, orders: Sequence[Order]) -> None:
+        """Announce, place, admit. What a step fails for is undone; its order has the error."""
+        announced = self._announce(orders)
         try:
-            self._place(parcel, intent, replacing=judgement.replaces is not None)
-            self._sign(parcel, intent)
-            self._admit(parcel, distribution, sound.facts, intent)
-        except BaseException:
-            self._undo(parcel, intent)
-            raise
-        status = "stored" if judgement.replaces is None else "replaced"
-        return _receipt(status, parcel, distribution, sound.warnings)
+            self._place(announced)
+            self._sign(_going(announced))
+            self._admit_each(_going(announced))
+        except BaseException as error:
+            for order in _going(announced):
+                order.error = error
+        self._undo([order for order in announced if order.error is not None])
 
-    def _announce(
-        self, parcel: Parcel, distribution: Distribution, policy: UploadPolicy
-    ) -> tuple[standing.Judgement, intents.Intent | None]:
-        """Commit what is about to happen: from here on nobody else takes the name. None: it is there already.
+    def _announce(self, orders: Sequence[Order]) -> Sequence[Order]:
+        """Commit what is about to happen: from here on nobody else takes the names. Those that got theirs.
 
-        Raises `_Underway` where somebody else has it.
+        The others are there already, are refused, or have to wait (`_Underway`) for somebody else.
         """
-        stage = parcel.stage
+        now, announced = int(self._clock() * 1_000_000), []
         with self._catalogue.write() as conn:
-            judgement = self._judge(conn, parcel, distribution, policy)
-            if judgement.identical:
-                return judgement, None
-            number = index_of(conn, parcel.index).id
-            if intents.find(conn, number, parcel.filename.casefold()) is not None:
-                raise _Underway
-            root, path = judgement.replaces or (stage.file.root, parcel.filename)
-            if root != stage.file.root:
-                reason = self._storage.refusal(root) or "it lies in another folder than uploads go to"
-                raise Forbidden(f"{parcel.filename} cannot be replaced: {reason}.")
-            intent = intents.Intent(
-                parcel.filename,
-                root,
-                path,
-                stage.digests()["sha256"],
-                stage.size,
-                parcel.by.name or "anonymous",
-                int(self._clock() * 1_000_000),
-            )
-            intents.put(conn, number, intent)
-        return judgement, intent
+            here = index_of(conn, orders[0].parcel.index)
+            for order in orders:
+                try:
+                    order.intent = self._intent(conn, here, order, now)
+                except (PidexError, _Underway) as error:
+                    order.error = error
+                    continue
+                if order.intent is not None:
+                    intents.put(conn, here.id, order.intent)
+                    announced.append(order)
+        return announced
 
-    def _place(self, parcel: Parcel, intent: intents.Intent, *, replacing: bool) -> None:
-        """Give the file its name in the folder."""
-        put = self._storage.replace if replacing else self._storage.put
-        try:
-            put(parcel.stage.file, intent.root, intent.path)
-        except FileExistsError:
-            if self._storage.stat(intent.root, intent.path) is None:
-                raise FileExists(
-                    f"File already exists ({intent.path!r}): something that is no file has its name in the "
-                    "folder. Move it away there."
-                ) from None
-            raise Busy(
-                f"A file {intent.path} has come into the folder just now and is being read. Try again.",
-                retry_after=RETRY_SECONDS,
-            ) from None
+    def _intent(self, conn: Connection, here: indexes.Index, order: Order, now: int) -> intents.Intent | None:
+        """What is about to happen to a name; None: it has these bytes already. Raises why it may not."""
+        parcel, judgement = order.parcel, self._judge(conn, here, order)
+        if judgement.identical:
+            order.status = "identical"
+            return None
+        if intents.find(conn, here.id, parcel.filename.casefold()) is not None:
+            raise _Underway
+        file = parcel.stage.file
+        root, path = judgement.replaces or (file.root, parcel.filename)
+        if root != file.root:
+            reason = self._storage.refusal(root) or "it lies in another folder than uploads go to"
+            raise Forbidden(f"{parcel.filename} cannot be replaced: {reason}.")
+        order.status = "stored" if judgement.replaces is None else "replaced"
+        sha256, by = parcel.stage.digests()["sha256"], parcel.by.name or "anonymous"
+        return intents.Intent(parcel.filename, root, path, sha256, parcel.stage.size, by, now)
 
-    def _sign(self, parcel: Parcel, intent: intents.Intent) -> None:
-        """Keep the signature beside the file: never listed, and of no meaning without it."""
-        if parcel.signature is not None:
-            beside = self._storage.stage(intent.root, size_hint=len(parcel.signature))
+    def _place(self, orders: Sequence[Order]) -> None:
+        """Give the files their names in the folders, for good."""
+        folders = set()
+        for order in orders:
+            file, intent = order.parcel.stage.file, order.announced
             try:
-                beside.write(parcel.signature)
-                beside.sync()
-                self._storage.replace(beside, intent.root, f"{intent.path}.asc")
-            finally:
-                beside.discard()
+                if order.status == "replaced":
+                    self._storage.replace(file, intent.root, intent.path)
+                else:
+                    self._storage.put(file, intent.root, intent.path, sync=False)
+                    folders.add((intent.root, intent.path.rpartition("/")[0]))
+            except FileExistsError:
+                order.error = self._occupied(intent)
+            except Exception as error:
+                order.error = error
+        for root, folder in folders:
+            self._storage.sync(root, folder)
 
-    def _admit(
-        self, parcel: Parcel, distribution: Distribution, facts: Facts, intent: intents.Intent
-    ) -> None:
-        """One transaction: it is a member of the index, listed, and no longer on its way."""
-        staged, kind, now = parcel.stage.file, distribution.packagetype, self._clock()
-        with self._catalogue.write() as conn:
-            here = index_of(conn, parcel.index)
-            fresh = standing.is_new(conn, here, distribution.project)
-            batch = Batch(
-                conn, parcel.index, {intent.key}, self._storage, now=now, by=parcel.by, how=parcel.how
+    def _occupied(self, intent: intents.Intent) -> PidexError:
+        """Why a file cannot be put where there is something."""
+        if self._storage.stat(intent.root, intent.path) is None:
+            return FileExists(
+                f"File already exists ({intent.path!r}): something that is no file has its name in the "
+                "folder. Move it away there."
             )
-            place = Place(intent.root, intent.path, staged.stat(), PlaceState.WHOLE, facts.sha256)
-            batch.arrive([place], (), {(facts.sha256, kind): facts})
-            batch.settle(intent.key, first=False)
-            if not batch.lists(intent.key, facts.sha256):
+        return Busy(
+            f"A file {intent.path} has come into the folder just now and is being read. Try again.",
+            retry_after=RETRY_SECONDS,
+        )
+
+    def _sign(self, orders: Sequence[Order]) -> None:
+        """Keep signatures beside their files: never listed, and of no meaning without them."""
+        for order in orders:
+            signature, intent = order.parcel.signature, order.announced
+            if signature is None:
+                continue
+            try:
+                beside = self._storage.stage(intent.root, size_hint=len(signature))
+                try:
+                    beside.write(signature)
+                    beside.sync()
+                    self._storage.replace(beside, intent.root, f"{intent.path}.asc")
+                finally:
+                    beside.discard()
+            except Exception as error:
+                order.error = error
+
+    def _admit_each(self, orders: Sequence[Order]) -> None:
+        """Admit all together; where that fails because of one of them, each by itself."""
+        try:
+            if orders:
+                self._admit(orders)
+        except Exception as error:
+            if len(orders) == 1 or isinstance(error, CatalogueError | StorageFull):
+                for order in orders:
+                    order.error = error
+                return
+            for order in orders:
+                self._admit_each([order])
+
+    def _admit(self, orders: Sequence[Order]) -> None:
+        """One transaction: they are members of the index, listed, and no longer on their way."""
+        now, senders = self._clock(), dict[tuple[str | None, str], list[Order]]()
+        for order in orders:
+            senders.setdefault((order.parcel.by.name, order.parcel.how), []).append(order)
+        with self._catalogue.write() as conn:
+            here = index_of(conn, orders[0].parcel.index)
+            for part in senders.values():
+                self._admit_part(conn, here, part, now)
+
+    def _admit_part(self, conn: Connection, here: indexes.Index, orders: Sequence[Order], now: float) -> None:
+        """What one sender sends, one way."""
+        first = orders[0].parcel
+        known = projects.known(conn, here.id, {order.distribution.project for order in orders})
+        keys = {order.announced.key for order in orders}
+        batch = Batch(conn, here, keys, self._storage, now=now, by=first.by, how=first.how)
+        there, facts = [], {}
+        for order in orders:
+            intent, found = order.announced, order.facts
+            stat = order.parcel.stage.file.stat()
+            there.append(Place(intent.root, intent.path, stat, PlaceState.WHOLE, found.sha256))
+            facts[found.sha256, order.distribution.packagetype] = found
+        batch.arrive(there, (), facts)
+        for order in orders:
+            batch.settle(order.announced.key, first=False)
+            if not batch.lists(order.announced.key, order.facts.sha256):
                 raise Changing(
-                    f"{intent.path} was changed in the folder while it was received. Send it again.",
+                    f"{order.announced.path} was changed in the folder while it was received. Send it again.",
                     retry_after=RETRY_SECONDS,
                 )
-            batch.write()
-            intents.done(conn, here.id, intent.key)
-            standing.note(conn, here, intent, parcel.by, distribution, how=parcel.how, fresh=fresh, now=now)
+        batch.write()
+        intents.done_many(conn, here.id, keys)
+        begun = set(known)
+        for order in orders:
+            project = order.distribution.project
+            standing.note(
+                conn,
+                here,
+                order.announced,
+                order.parcel.by,
+                order.distribution,
+                how=order.parcel.how,
+                fresh=project not in begun,
+                now=now,
+            )
+            begun.add(project)
 
-    def _undo(self, parcel: Parcel, intent: intents.Intent) -> None:
+    def _undo(self, orders: Sequence[Order]) -> None:
         """Leave nothing behind, as far as that can be done; a start does the rest."""
-        there, ours = self._storage.stat(intent.root, intent.path), parcel.stage.file.stat()
-        if there is not None and there.inode == ours.inode and there.device == ours.device:
-            self._storage.delete(intent.root, intent.path)
+        if not orders:
+            return
+        for order in orders:
+            intent, ours = order.announced, order.parcel.stage.file.stat()
+            there = self._storage.stat(intent.root, intent.path)
+            if there is not None and there.inode == ours.inode and there.device == ours.device:
+                self._storage.delete(intent.root, intent.path)
         with self._catalogue.write() as conn:
-            number = index_of(conn, parcel.index).id
-            if intents.find(conn, number, intent.key) == intent:
-                intents.done(conn, number, intent.key)
+            number = index_of(conn, orders[0].parcel.index).id
+            for order in orders:
+                if intents.find(conn, number, order.announced.key) == order.intent:
+                    intents.done(conn, number, order.announced.key)
 
     # --- afterwards ----------------------------------------------------------------------------------------
 
@@ -382,55 +390,5 @@ class Deliveries:
         return Received(mark, tuple(place for there in found.values() for place in there), coming)
 
 
-def _receipt(status: str, parcel: Parcel, distribution: Distribution, warnings: tuple[str, ...]) -> Receipt:
-    digests = parcel.stage.digests()
-    return Receipt(
-        status,
-        parcel.filename,
-        distribution.project,
-        distribution.version,
-        digests["sha256"],
-        digests["blake2_256"],
-        warnings,
-    )
-
-
-def _framed(facts: Facts, policy: UploadPolicy) -> tuple[str, ...]:
-    """What the strict rules found, as far as the policy lets it pass (ARC-6)."""
-    found = facts.framing
-    if found is None:
-        return ()
-    if found.errors and policy.framing == "error":
-        raise InvalidFile(f"Invalid distribution file. {_sentence(found.errors[0])}")
-    return (*found.errors, *found.warnings)
-
-
-def _agreeing(facts: Facts, distribution: Distribution, policy: UploadPolicy) -> tuple[str, ...]:
-    """The archive's own metadata, checked; the archive decides, the name (and so the form) must agree."""
-    kind = distribution.packagetype
-    strict = kind in (PackageType.SDIST, PackageType.WHEEL)
-    if facts.metadata is None:
-        if strict and policy.metadata == "error":
-            raise InvalidFile(
-                "Invalid distribution file. It holds no metadata (PKG-INFO, METADATA) that names the "
-                f"project {distribution.project!r}."
-            )
-        return ()
-    if facts.version is not None and not _same_version(facts.version, distribution.version):
-        raise InvalidFile(
-            f"Invalid distribution file. Its metadata says version {facts.version!r}, its name "
-            f"{distribution.version!r}."
-        )
-    lenient = policy if strict else replace(policy, metadata="warn", unknown_fields="warn")
-    return uploads.check_metadata(facts.metadata, lenient)
-
-
-def _same_version(one: str, other: str) -> bool:
-    return canonical_version(one) == canonical_version(other)
-
-
-def _sentence(text: str) -> str:
-    """A reason as a sentence on one line."""
-    line = " ".join(text.split())
-    line = line[:1].upper() + line[1:]
-    return line if line.endswith((".", "!", "?")) else line + "."
+def _going(orders: Sequence[Order]) -> Sequence[Order]:
+    return [order for order in orders if order.error is None]

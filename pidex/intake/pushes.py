@@ -13,9 +13,10 @@ from pidex.core.folder import Key, filename_key
 from pidex.core.model import Distribution, Facts, PackageType, Place, PlaceState, Principal
 from pidex.core.permissions import OPERATOR_GROUP
 from pidex.core.pushes import Kind, Put
-from pidex.intake import standing
+from pidex.intake import lock, standing
 from pidex.intake.batch import Batch, index_of
-from pidex.intake.delivery import Deliveries, Parcel, Stage
+from pidex.intake.delivery import Deliveries
+from pidex.intake.parcels import Parcel, Stage
 
 #: Files of a push that are listed in one transaction; a larger push is listed in several.
 TOGETHER = 500
@@ -84,8 +85,8 @@ class Arrivals(Deliveries):
         stage.file.sync()
         return Arrival(put, stage, distribution, facts, there)
 
-    @staticmethod
     def _weigh(
+        self,
         conn: Connection,
         here: indexes.Index,
         put: Put,
@@ -96,6 +97,7 @@ class Arrivals(Deliveries):
     ) -> bool:
         """Whether the index lists the package already. Raises why it may not."""
         if put.kind is Kind.ADDED:
+            lock.check(conn, here, distribution.project, self._mirror)
             judged = standing.judge(
                 conn, here, distribution, sha256=sha256, one_sdist=one_sdist, overwrite=False
             )

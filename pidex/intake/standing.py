@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from pidex.catalogue import (
@@ -25,7 +24,7 @@ from pidex.catalogue.engine import Connection
 from pidex.core import people
 from pidex.core.errors import BadRequest, Busy, FileDeleted, FileExists, Forbidden
 from pidex.core.folder import Key
-from pidex.core.model import Distribution, File, PackageType, Place, PlaceState, Principal, Status
+from pidex.core.model import Distribution, PackageType, Place, PlaceState, Principal, Status
 from pidex.core.names import canonical_version
 from pidex.core.permissions import Grant, Role
 
@@ -60,6 +59,9 @@ def judge(
     """Rows 8 and 15 to 19 of the checks (protocol.md 7.3). Raises what they answer."""
     key, filename = distribution.filename.casefold(), distribution.filename
     check_status(conn, here, distribution.project)
+    if not admissions.is_known(conn, here.id, key):
+        _check_release(conn, here, distribution, one_sdist=one_sdist)
+        return Judgement()
     listed = files.find_by_key(conn, here.id, key)
     if listed is not None and listed.sha256 == sha256:
         return Judgement(identical=True)
@@ -85,8 +87,7 @@ def judge(
     if former is not None and here.mutability == "immutable" and former.sha256 != sha256:
         facts = contents.find(conn, former.sha256, distribution.packagetype)
         raise _exists(former.filename, facts.blake2b_256 if facts is not None else None)
-    if one_sdist and distribution.packagetype is PackageType.SDIST:
-        _check_sdists(files.list_project(conn, here.id, distribution.project), distribution)
+    _check_release(conn, here, distribution, one_sdist=one_sdist)
     return Judgement()
 
 
@@ -151,8 +152,12 @@ def _unlisted(place: Place) -> FileExists:
     )
 
 
-def _check_sdists(found: Sequence[File], distribution: Distribution) -> None:
+def _check_release(
+    conn: Connection, here: indexes.Index, distribution: Distribution, *, one_sdist: bool
+) -> None:
+    if not one_sdist or distribution.packagetype is not PackageType.SDIST:
+        return
     release = canonical_version(distribution.version)
-    for file in found:
+    for file in files.list_project(conn, here.id, distribution.project):
         if file.packagetype is PackageType.SDIST and canonical_version(file.version) == release:
             raise BadRequest("Only one sdist may be uploaded per release.")

@@ -123,7 +123,7 @@ def test_problems_are_what_the_last_listing_saw(catalogue: Catalogue, index_id: 
         (places._FIND, "PRIMARY KEY (index_id=? AND root=? AND path=?)"),
         (files._OF_PROJECT, "ix_files_index_id_project (index_id=? AND project=?)"),
         (files._BY_BLAKE2, "ix_files_index_id_blake2b_256 (index_id=? AND blake2b_256=?)"),
-        (files._BY_KEY, "sqlite_autoindex_files_1 (index_id=? AND key=?)"),
+        (files._BY_KEY.statement, "sqlite_autoindex_files_1 (index_id=? AND key=?)"),
     ],
 )
 def test_the_hot_statements_are_look_ups(tmp_path: Path, statement: object, key: str) -> None:

@@ -67,11 +67,12 @@ def _await(ready: Path, parent: int) -> None:
 def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
     """The web face over the parts."""
     from pidex.accounts.sessions import Sessions  # noqa: PLC0415  # commands do without it
-    from pidex.web.asgi import application  # noqa: PLC0415
+    from pidex.web.asgi import Reading, application  # noqa: PLC0415
     from pidex.web.ledger import Ledger  # noqa: PLC0415
 
     settings = pidex.settings
     accounts, intake = pidex.accounts(), pidex.intake()
+    sessions = Sessions(pidex.catalogue, clock=pidex.clock, random=secrets.token_bytes)
     ledger = Ledger(sink if settings.access_log else None, settings.log, pidex.metrics, worker=number)
     return application(
         pidex.resolver,
@@ -87,7 +88,8 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         curator=pidex.curator(intake, accounts),
         administration=pidex.administration(),
         repositories=pidex.repositories(),
-        sessions=Sessions(pidex.catalogue, clock=pidex.clock, random=secrets.token_bytes),
+        sessions=sessions,
+        reading=Reading(pidex.search(), *pidex.readings(), sessions),
     )
 
 

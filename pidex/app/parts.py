@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from pidex.ingress.ftp import Ftp
     from pidex.ingress.git import Pushes
     from pidex.intake import Intake
+    from pidex.interior import Interior
+    from pidex.readme import Readmes
     from pidex.reconciler import Reconciler
     from pidex.resolver import Resolver
+    from pidex.search import Search
 
 #: Bytes of a signature.
 SIGNATURE_BYTES = 64 * 1024
@@ -110,6 +113,25 @@ class Pidex:
         sandbox = Sandbox(children=self.settings.sandbox_children, limits=limits)
         self._closers.append(sandbox.close)
         return sandbox
+
+    def search(self) -> Search:
+        """What finds projects; its texts lie beside the catalogue, and are made from it."""
+        from pidex.catalogue.search import Texts  # noqa: PLC0415
+        from pidex.search import Search  # noqa: PLC0415
+
+        texts = Texts(self.data / "search.db")
+        self._closers.append(texts.close)
+        return Search(self.catalogue, texts, self.resolver, self.clock)
+
+    def readings(self) -> tuple[Readmes, Interior]:
+        """What shows READMEs and the insides of archives, by children of its own."""
+        from pidex.backends.readings import Readings  # noqa: PLC0415
+        from pidex.interior import Interior  # noqa: PLC0415
+        from pidex.readme import Readmes  # noqa: PLC0415
+
+        pool = Readings(children=self.settings.sandbox_children)
+        self._closers.append(pool.close)
+        return Readmes(pool), Interior(pool)
 
     def administration(self) -> Administration:
         """Changes to people and rights."""

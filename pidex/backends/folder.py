@@ -330,6 +330,10 @@ class _Open(Handle):
                 return
         raise _changing(self._file.filename)
 
+    def fileno(self) -> int:
+        """The descriptor, for who looks inside (interior)."""
+        return self._fd
+
     def read(self, offset: int, length: int) -> bytes:
         try:
             return os.pread(self._fd, length, offset)

@@ -1,4 +1,4 @@
-"""The child process that looks into archives: limited, one job at a time, ends with its parent."""
+"""The child process that reads other people's bytes: limited, one job at a time, ends with its parent."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import socket
 import struct
 import sys
 import threading
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
+from pidex.core import interiors
 from pidex.core.archives import inspect
-from pidex.core.errors import BadName, Incomplete, Unsound
+from pidex.core.errors import BadName, Incomplete, NotFound, Unsound
+from pidex.core.interiors import Excerpt, Members
 from pidex.core.limits import MIB, Limits
 from pidex.core.model import Facts
 
@@ -28,7 +30,7 @@ READY: Final = b"ready\n"
 _DESCRIPTORS: Final = 32
 
 
-class Job(msgspec.Struct, frozen=True, array_like=True):
+class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Look into the file whose descriptor comes along. `seconds` bounds the processor time."""
 
     filename: str
@@ -36,6 +38,25 @@ class Job(msgspec.Struct, frozen=True, array_like=True):
     age: float
     seconds: float
     limits: Limits
+
+
+class Render(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Make HTML of the text in the file. None of it reaches anybody before it has been cleaned twice."""
+
+    content_type: str | None
+    seconds: float
+
+
+class Open(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """List what is in the archive, or (`member` given) read the beginning of one file in it."""
+
+    filename: str
+    member: str | None
+    seconds: float
+    limits: Limits
+
+
+Task = Job | Render | Open
 
 
 class Found(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -54,11 +75,26 @@ class Fault(msgspec.Struct, frozen=True, array_like=True, tag=True):
     grown: int
 
 
-Answer = Found | Fault
+class Rendered(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A text as HTML; None: it cannot be rendered."""
+
+    html: str | None
+    grown: int
+
+
+class Inside(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """What is in an archive: its members, or the beginning of one."""
+
+    members: Members | None
+    excerpt: Excerpt | None
+    grown: int
+
+
+Answer = Found | Fault | Rendered | Inside
 
 encode = msgspec.msgpack.Encoder().encode
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
-_decode_job = msgspec.msgpack.Decoder(Job).decode
+_tasks: msgspec.msgpack.Decoder[Task] = msgspec.msgpack.Decoder(Task)
 
 
 def decode_answer(data: bytes) -> Answer:
@@ -75,14 +111,41 @@ def main(descriptor: int, memory_bytes: int) -> None:
     start = _peak()
     connection.sendall(READY)
     while (received := _receive(connection)) is not None:
-        job, file = received
-        answer = _look(job, file, start)
+        task, file = received
+        answer = _done(task, file, start)
         data = encode(answer)
         connection.sendall(LENGTH.pack(len(data)) + data)
 
 
+def _done(task: Task, descriptor: int, start: int) -> Answer:
+    _allow_seconds(task.seconds)
+    if isinstance(task, Job):
+        return _look(task, descriptor, start)
+    with open(descriptor, "rb", buffering=64 << 10) as file:
+        try:
+            if isinstance(task, Open):
+                return _opened(task, file, start)
+            from pidex.backends import rendering  # noqa: PLC0415  # only a child that renders pays for it
+
+            text = file.read().decode("utf-8", "replace")
+            return Rendered(rendering.render(text, task.content_type), _peak() - start)
+        except MemoryError:
+            return Fault(False, "too-large", "reading it takes more memory than allowed", _peak() - start)
+
+
+def _opened(task: Open, file: BinaryIO, start: int) -> Answer:
+    try:
+        if task.member is None:
+            return Inside(interiors.members(file, task.filename, task.limits), None, _peak() - start)
+        found = interiors.excerpt(file, task.filename, task.member, task.limits)
+        return Inside(None, found, _peak() - start)
+    except NotFound as error:
+        return Fault(False, error.code, str(error), _peak() - start)
+    except (Unsound, BadName, OSError) as error:
+        return Fault(False, "unreadable", f"{task.filename} cannot be read: {error}.", _peak() - start)
+
+
 def _look(job: Job, descriptor: int, start: int) -> Answer:
-    _allow_seconds(job.seconds)
     pending, code, reason = False, "unreadable", ""
     try:
         with open(descriptor, "rb", buffering=64 << 10) as file:
@@ -100,7 +163,7 @@ def _look(job: Job, descriptor: int, start: int) -> Answer:
     return Fault(pending, code, reason, _peak() - start)
 
 
-def _receive(connection: socket.socket) -> tuple[Job, int] | None:
+def _receive(connection: socket.socket) -> tuple[Task, int] | None:
     """The next job and its file, None when the parent is gone."""
     data, descriptors, _, _ = socket.recv_fds(connection, MAX_JOB, 1)
     if not data or not descriptors:
@@ -110,7 +173,7 @@ def _receive(connection: socket.socket) -> tuple[Job, int] | None:
         if not more:
             return None
         data += more
-    return _decode_job(data[LENGTH.size :]), descriptors[0]
+    return _tasks.decode(data[LENGTH.size :]), descriptors[0]
 
 
 def _end_with_parent(descriptor: int) -> None:

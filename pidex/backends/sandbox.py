@@ -23,8 +23,10 @@ from pidex.backends.inspection import (
     MAX_ANSWER,
     READY,
     Answer,
+    Fault,
     Found,
     Job,
+    Task,
     decode_answer,
     encode,
 )
@@ -158,6 +160,8 @@ class Sandbox:
             self._give(child, spent=answer is None or self._is_spent(child, answer))
         if isinstance(answer, Found):
             return Look(entry, PlaceState.WHOLE, facts=answer.facts)
+        if not isinstance(answer, Fault):
+            return self._lost(entry, "crashed", "the process that read it answered something else")
         state = PlaceState.PENDING if answer.pending else PlaceState.REFUSED
         return Look(entry, state, code=answer.code, reason=answer.reason)
 
@@ -264,7 +268,7 @@ class _Child:
             self.stop()
             raise PidexError(f"no process to read archives could be started: {fate}")
 
-    def ask(self, job: Job, descriptor: int, seconds: float) -> Answer:
+    def ask(self, job: Task, descriptor: int, seconds: float) -> Answer:
         """One job's answer. TimeoutError: none in time. OSError, EOFError, DecodeError: the child failed."""
         self.jobs += 1
         end = time.monotonic() + seconds

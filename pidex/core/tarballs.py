@@ -25,13 +25,14 @@ _MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00"}
 class TarMember(NamedTuple):
     """A member as its headers describe it. `kind` is its type flag, `target` what a link points to.
 
-    `oddities`: what in its headers readers understand in different ways.
+    `oddities`: what in its headers readers understand in different ways. `size`: the bytes that follow.
     """
 
     path: str
     kind: bytes
     target: str = ""
     oddities: tuple[str, ...] = ()
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -39,7 +40,8 @@ class Tarball:
     """What was seen: `metadata` is each `<folder>/PKG-INFO`, `members` counts everything.
 
     `streams` counts the compressed streams, `tail` is true where anything but zeros follows the end mark.
-    `watch`, where given, is told of each member.
+    `watch`, where given, is told of each member. `wanted`: the path of a file of which the first `most` bytes
+    go into `taken`.
     """
 
     metadata: dict[str, bytes] = field(default_factory=dict)
@@ -47,6 +49,9 @@ class Tarball:
     streams: int = 0
     tail: bool = False
     watch: Callable[[TarMember], None] | None = None
+    wanted: str | None = None
+    most: int = 0
+    taken: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -232,7 +237,7 @@ def _members(stream: _Reader, limits: Limits, found: Tarball) -> bool:
             length, padded = more.size, -(-more.size // _BLOCK) * _BLOCK
         if found.watch is not None:
             target = more.target if more.target is not None else _text(block[157:257])
-            found.watch(TarMember(path, kind, target if kind in b"12" else "", tuple(more.oddities)))
+            found.watch(TarMember(path, kind, target if kind in b"12" else "", tuple(more.oddities), length))
         more = _Extended()
         top = _metadata_folder(path) if kind in b"0\0" else None
         if kind[0] in _WITHOUT_DATA:
@@ -243,7 +248,13 @@ def _members(stream: _Reader, limits: Limits, found: Tarball) -> bool:
                     f"PKG-INFO has {length:,} bytes, more than the {limits.metadata_bytes:,} allowed",
                     code="metadata-too-large",
                 )
-            found.metadata[top] = _exactly(stream, padded)[:length]
+            found.metadata[top] = data = _exactly(stream, padded)[:length]
+            if path == found.wanted:
+                found.taken = data[: found.most]
+        elif path == found.wanted and kind in b"0\0":
+            found.taken = _exactly(stream, min(length, found.most))
+            if not stream.skip(padded - len(found.taken)):
+                raise _cut()
         elif not stream.skip(padded):
             raise _cut()
 

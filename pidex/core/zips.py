@@ -126,6 +126,16 @@ def read(file: BinaryIO, where: Directory, member: Member, limit: int) -> bytes:
     return b"".join(_pieces(file, where, member))
 
 
+def beginning(file: BinaryIO, where: Directory, member: Member, length: int) -> bytes:
+    """The first `length` bytes of a member. Its checksum is looked at where that is all of it."""
+    taken = b""
+    for piece in _pieces(file, where, member):
+        taken += piece
+        if len(taken) > length:
+            break
+    return taken[:length]
+
+
 def verify(file: BinaryIO, where: Directory) -> frozenset[bytes]:
     """Decode every member and compare its size and CRC. Raises `Damaged`.
 

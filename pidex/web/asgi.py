@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pidex.accounts.administration import Administration
+from pidex.accounts.sessions import Sessions
 from pidex.curator import Curator
 from pidex.intake import Intake
+from pidex.interior import Interior
+from pidex.readme import Readmes
+from pidex.search import Search
 from pidex.web.api import Api
 from pidex.web.git import Clones, Repositories
 from pidex.web.resources import Services
 from pidex.web.routes import routes, takes_body
 from pidex.web.site import Site
+from pidex.web.ui.frame import Frame, Parts
+from pidex.web.ui.paths import HOME, PATHS
 from pidex.web.upload import Uploads
+
+
+class Reading(NamedTuple):
+    """What the pages for people need beside what all faces have."""
+
+    search: Search
+    readmes: Readmes
+    interior: Interior
+    sessions: Sessions
 
 
 def application(
@@ -21,19 +36,30 @@ def application(
     curator: Curator | None = None,
     administration: Administration | None = None,
     repositories: Repositories | None = None,
+    reading: Reading | None = None,
     **kwargs: Any,
 ) -> Site:
-    """A `Site` (which takes these arguments) that answers everything this server offers."""
+    """A `Site` (which takes these arguments) that answers everything this server offers.
+
+    `reading`: what the pages for people read with; without it, as without the other services, there are none.
+    """
     site = Site(*args, **kwargs)
     uploads = Uploads(site, intake, curator)
-    site.router.routes.extend(routes(site, uploads))
     takers = [takes_body, uploads.takes]
+    home = None
     if curator is not None and administration is not None:
+        if reading is not None:
+            frame = Frame(Parts(site, intake, curator, administration, *reading), PATHS)
+            home = frame.home(HOME)
+            site.router.routes.extend(frame.routes())
+            takers.append(frame.takes_body)
+            site.closers.append(frame.close)
         services = Services(site.resolver, curator, site.accounts, administration, site.options.indexes)
         api = Api(site, services)
         site.router.routes[:0] = api.routes()
         takers.append(api.takes_body)
         site.closers.append(api.close)
+    site.router.routes.extend(routes(site, uploads, home))
     if repositories is not None:
         clones = Clones(site, repositories)
         site.router.routes[:0] = clones.routes()

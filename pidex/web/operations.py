@@ -6,14 +6,16 @@ import asyncio
 import ipaddress
 import os
 import re
-from functools import partial
+from functools import cache, partial
 
 from pidex import __version__
 from pidex.core.errors import Forbidden, NotFound, Unauthenticated
 from pidex.core.model import OPERATOR
+from pidex.core.negotiation import encoding
 from pidex.core.simpleapi import to_json
 from pidex.web import welcome as page
 from pidex.web.call import Call
+from pidex.web.pages import compress
 from pidex.web.replies import SAFE, reply
 from pidex.web.site import Site
 
@@ -21,8 +23,8 @@ _NO_STORE = {"cache-control": "no-store", **SAFE}
 _YEAR = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
 _PAGE = {
     "content-type": "text/html; charset=utf-8",
-    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none';"
-    " form-action 'none'; frame-ancestors 'none'",
+    # Its author knows what else it needs.
+    "content-security-policy": "frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
 }
@@ -68,7 +70,7 @@ async def metrics(site: Site, call: Call) -> None:
 
 
 async def welcome(site: Site, call: Call) -> None:
-    """`/`: how to use this very server, with its URL as the reader sees it."""
+    """`/`: somebody's own first page, with its fields filled in."""
     options = site.options
     call.audience = audience = site.gate.audience(call.by, call.index, "list")
     guarded = not site.gate.may(call.by, call.index, "list")
@@ -76,24 +78,28 @@ async def welcome(site: Site, call: Call) -> None:
     if not guarded:
         count = partial(site.resolver.count, call.index, by=call.by)
         counts = await asyncio.get_running_loop().run_in_executor(site.pool, count)
-    if options.welcome is not None:
-        text = page.filled(options.welcome, call.url, counts)
-    else:
-        loopback = not (options.unix or call.origin.forwarded) and is_loopback(options.host)
-        text = page.rendered(call.url, counts, root=call.root, up=call.up, loopback=loopback, guarded=guarded)
+    text = page.filled(options.welcome or "", call.url, counts)
     headers = dict(_PAGE) | {"cache-control": audience.control("no-cache")}
     headers |= audience.vary(*_BY_ORIGIN)
-    if options.welcome is not None:  # its author knows what it needs
-        headers["content-security-policy"] = "frame-ancestors 'none'"
     await call.reply(reply(200, headers, text.encode("utf-8", "replace"), head=call.head))
 
 
 async def static(site: Site, call: Call) -> None:
-    """`/-/static/<hash>/<name>`: an asset of the welcome page, for ever the same under its hash."""
+    """`/-/static/<hash>/<name>`: a style sheet, script or icon, for ever the same under its hash."""
     asset = page.assets().get(call.params["name"])
     if asset is None or asset.hash != call.params["hash"]:
         raise NotFound(f"There is nothing at {call.path}.")
-    await call.reply(reply(200, {"content-type": asset.content_type, **_YEAR}, asset.data, head=call.head))
+    headers, body = {"content-type": asset.content_type, "vary": "Accept-Encoding", **_YEAR}, asset.data
+    coding = encoding(call.headers.get("accept-encoding"))
+    if coding is not None:
+        headers["content-encoding"], body = coding, _packed(asset, coding)
+    await call.reply(reply(200, headers, body, head=call.head))
+
+
+@cache
+def _packed(asset: page.Asset, coding: str) -> bytes:
+    """An asset compressed, once for all who ask."""
+    return compress(asset.data, coding)
 
 
 async def icon(site: Site, call: Call) -> None:

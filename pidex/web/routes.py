@@ -18,8 +18,11 @@ Answer = Callable[[Site, Call], Awaitable[None]]
 READ = ("GET", "HEAD")
 
 
-def routes(site: Site, uploads: upload.Uploads) -> Sequence[BaseRoute]:
-    """All routes of the server itself and below an index. The first that matches answers."""
+def routes(site: Site, uploads: upload.Uploads, home: Answer | None = None) -> Sequence[BaseRoute]:
+    """All routes of the server itself and below an index. The first that matches answers.
+
+    `home`: answers `/` where the settings name no page for it.
+    """
     own: dict[str, Answer] = {
         "/-/health": operations.health,
         "/-/metrics": operations.metrics,
@@ -29,7 +32,7 @@ def routes(site: Site, uploads: upload.Uploads) -> Sequence[BaseRoute]:
         "/robots.txt": operations.robots,
     }
     below: dict[str, Answer] = {
-        "/": operations.welcome,
+        "/": home if home is not None and site.options.welcome is None else operations.welcome,
         "/simple": listings.slash,
         "/simple/": listings.names,
         "/simple/{name}": listings.project,

@@ -1,4 +1,4 @@
-"""The welcome page: how to use this server, with the commands that work for the reader's own address."""
+"""What every page refers to, somebody's own welcome page, and what plain http takes from a client."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import re
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pidex import __version__
 
 _FOLDER = Path(__file__).parent
-_TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 _FIELD = re.compile(r"\{\{\s*(URL|VERSION|NUMPKGS|PACKAGES|SIMPLE)\s*\}\}")
 
 Counts = tuple[int, int]  # projects, files
@@ -39,28 +43,6 @@ def assets() -> dict[str, Asset]:
             digest = hashlib.blake2b(data, digest_size=8).hexdigest()
             found[path.name] = Asset(path.name, digest, _TYPES[path.suffix], data)
     return found
-
-
-def rendered(url: str, counts: Counts | None, *, root: str, up: str, loopback: bool, guarded: bool) -> str:
-    """The page.
-
-    `url`: the index's absolute URL as the reader sees it; `root` and `up`: relative ways to the server's and
-    the index's root; `counts` None: not for this reader; `loopback`: nobody else can reach this server.
-    """
-    simple = f"{url}/simple/"
-    names = {name: f"{root or './'}-/static/{asset.hash}/{name}" for name, asset in assets().items()}
-    text: str = _template().render(
-        url=url,
-        simple=simple,
-        trusted_host=trusted_host(url),
-        counts=counts,
-        loopback=loopback,
-        guarded=guarded,
-        up=up or "./",
-        assets=names,
-        version=__version__,
-    )
-    return text
 
 
 def filled(text: str, url: str, counts: Counts | None) -> str:
@@ -88,14 +70,3 @@ def trusted_host(url: str) -> str | None:
         pass
     shown = f"[{host}]" if ":" in host else host
     return f"{shown}:{parts.port}" if parts.port else shown
-
-
-@cache
-def _template() -> Any:
-    # 40 ms and 3 MB that only a browser asks for.
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string((_FOLDER / "templates" / "welcome.html").read_text("utf-8"))

@@ -1,0 +1,170 @@
+"""What a search finds and how it is narrowed: documents of projects, filters, facets, and near names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Final
+
+from pidex.core.errors import BadRequest
+from pidex.core.metadata import Metadata
+
+#: Characters of a query, and words of it that count.
+MAX_QUERY: Final = 300
+MAX_WORDS: Final = 12
+#: Characters of a README that are looked through.
+MAX_BODY: Final = 20_000
+#: Values of one facet that are offered.
+MAX_VALUES: Final = 12
+#: Seconds in a day, by which 'updated' counts.
+DAY: Final = 86_400
+
+#: Runs of Han and kana: no spaces between their words, so each character is one.
+_DENSE: Final = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
+_LICENCES: Final = re.compile(r"\ALicense :: (?:OSI Approved :: )?(.+)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A project as a search sees it: its latest release, and what its files fit. `updated` in microseconds.
+
+    `needs`: each project that the latest release requires, with the requirement's text.
+    """
+
+    project: str
+    name: str
+    version: str
+    summary: str = ""
+    keywords: str = ""
+    body: str = ""
+    licence: str = ""
+    origin: str = ""
+    status: str = "active"
+    updated: int = 0
+    files: int = 0
+    pythons: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    needs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A project that was found, without its texts."""
+
+    index: str
+    project: str
+    name: str
+    version: str
+    summary: str
+    licence: str
+    origin: str
+    status: str
+    updated: int
+    files: int
+    pythons: tuple[str, ...]
+    platforms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a search is narrowed to; empty: not. `days`: updated within so many days."""
+
+    index: str = ""
+    origin: str = ""
+    python: str = ""
+    platform: str = ""
+    licence: str = ""
+    status: str = ""
+    days: int = 0
+
+    def fits(self, found: Found, now: float) -> bool:
+        """Whether something found stays. `now` in Unix seconds."""
+        return (
+            self.index in ("", found.index)
+            and self.origin in ("", found.origin or OWN)
+            and (not self.python or self.python in found.pythons)
+            and (not self.platform or self.platform in found.platforms)
+            and self.licence in ("", found.licence)
+            and self.status in ("", found.status)
+            and (not self.days or found.updated >= (now - self.days * DAY) * 1_000_000)
+        )
+
+    @property
+    def used(self) -> Mapping[str, str]:
+        """Those that narrow, as they stand in a URL."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: str(value) for name, value in values.items() if value}
+
+
+#: How what was not fetched from elsewhere is called in filters.
+OWN: Final = "own"
+#: Days that 'updated' offers.
+DAYS: Final = (7, 30, 365)
+
+
+def facets(found: Iterable[Found]) -> Mapping[str, Sequence[tuple[str, int]]]:
+    """The values that what was found can be narrowed by, the most frequent first, with their numbers."""
+    counts: dict[str, Counter[str]] = {
+        name: Counter() for name in ("index", "origin", "python", "platform", "licence", "status")
+    }
+    for each in found:
+        counts["index"][each.index] += 1
+        counts["origin"][each.origin or OWN] += 1
+        counts["status"][each.status] += 1
+        counts["python"].update(each.pythons)
+        counts["platform"].update(each.platforms)
+        if each.licence:
+            counts["licence"][each.licence] += 1
+    told = {name: counter.most_common(MAX_VALUES) for name, counter in counts.items()}
+    told["python"] = sorted(counts["python"].items(), key=lambda item: _number(item[0]))[-MAX_VALUES:]
+    return told
+
+
+def words(query: str) -> tuple[str, ...]:
+    """The words of a query. Raises `BadRequest` for one that is too long."""
+    if len(query) > MAX_QUERY:
+        raise BadRequest(f"A search has at most {MAX_QUERY} characters.")
+    cleaned = "".join(each if each.isprintable() else " " for each in query)
+    return tuple(dict.fromkeys(word for word in cleaned.split() if any(map(str.isalnum, word))))[:MAX_WORDS]
+
+
+def spread(text: str) -> str:
+    """A text of which each Chinese or Japanese character is a word of its own."""
+    return _DENSE.sub(r" \1 ", text)
+
+
+def licence(metadata: Metadata) -> str:
+    """A licence in a few words: the expression, the classifier, or the field where it is short."""
+    if metadata.license_expression:
+        return metadata.license_expression[:100]
+    for classifier in metadata.classifiers:
+        match = _LICENCES.match(classifier)
+        if match:
+            return match[1].rpartition(" :: ")[2][:100]
+    short = (metadata.license or "").strip()
+    return short if len(short) <= 60 and "\n" not in short else ""
+
+
+def distance(one: str, other: str, most: int) -> int | None:
+    """How many letters were typed wrong: left out, put in, exchanged or swapped; None: more than `most`."""
+    if abs(len(one) - len(other)) > most or len({*one} ^ {*other}) > 2 * most:
+        return None  # most names end here, cheaply
+    before: list[int] = []
+    row: list[int] = [*range(len(other) + 1)]
+    for number, letter in enumerate(one, 1):
+        last = before
+        before, row = row, [number]
+        for at, beside in enumerate(other, 1):
+            cost = min(before[at] + 1, row[-1] + 1, before[at - 1] + (letter != beside))
+            if number > 1 and at > 1 and letter == other[at - 2] and one[number - 2] == beside:
+                cost = min(cost, last[at - 2] + 1)
+            row.append(cost)
+        if min(row) > most:
+            return None
+    return row[-1] if row[-1] <= most else None
+
+
+def _number(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())

@@ -1,0 +1,211 @@
+"""Search in an index: projects by their texts, narrowed by facets; names that were meant; who needs what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from time import monotonic
+
+from pidex.catalogue import contents, indexes, journal, projects
+from pidex.catalogue.engine import Catalogue, Connection
+from pidex.catalogue.search import State, Texts
+from pidex.core import compatibility, finds, metadata, names, needs
+from pidex.core.finds import Document, Filters, Found
+from pidex.core.interfaces import Clock
+from pidex.core.metadata import Metadata
+from pidex.core.model import File, Page, Principal
+from pidex.core.permissions import Visibility
+from pidex.core.pypijson import chosen_version, metadata_file
+from pidex.resolver import Resolver
+from pidex.resolver.listing import listing_of
+
+#: Projects of which texts are written in one transaction, and seconds that a question spends on catching up.
+STEP_PROJECTS = 200
+CATCH_UP_SECONDS = 0.25
+#: Changes after which everything is made anew.
+MAX_CHANGES = 10_000
+#: Names that are offered where nothing was found.
+OFFERED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a search found. `meant`: names that were perhaps meant. `filling`: texts are still being read."""
+
+    found: tuple[Found, ...]
+    total: int
+    facets: dict[str, Sequence[tuple[str, int]]]
+    meant: tuple[str, ...]
+    filling: bool
+
+
+class Search:
+    """Finds projects. Safe to use from threads; every method answers with what `by` may know of.
+
+    The texts follow the catalogue's journal: a question first catches up with what changed since the last
+    one, for a moment at most; `follow` does so without a bound.
+    """
+
+    def __init__(self, catalogue: Catalogue, texts: Texts, resolver: Resolver, clock: Clock) -> None:
+        self._catalogue, self._texts, self._resolver, self._clock = catalogue, texts, resolver, clock
+
+    def search(
+        self,
+        index: str,
+        query: str,
+        filters: Filters,
+        *,
+        by: Principal,
+        offset: int = 0,
+        limit: int = 20,
+        newest: bool = False,
+    ) -> Results:
+        """The projects of an index that fit, the best (or the newest) first; without a query, all of them.
+
+        Raises `BadRequest` for a query that is too long, `NotFound` for an unknown index.
+        """
+        visible = self._resolver.visible(index, by=by)
+        words = finds.words(query)
+        filling = self._catch_up()
+        now = self._clock()
+        found = [] if query.strip() and not words else self._texts.find(words, index)
+        seen = [
+            each
+            for each in found
+            if each.status != "quarantined" and visible.sees(each.project) and filters.fits(each, now)
+        ]
+        if newest:
+            seen.sort(key=lambda each: -each.updated)
+        meant = () if seen or not words else self._meant(index, "-".join(words), visible)
+        return Results(
+            tuple(seen[offset : offset + limit]), len(seen), dict(finds.facets(seen)), meant, filling
+        )
+
+    def near(self, index: str, name: str, *, by: Principal) -> Sequence[str]:
+        """Names of projects that were perhaps meant."""
+        return self._meant(index, name, self._resolver.visible(index, by=by))
+
+    def needed_by(self, index: str, project: str, *, by: Principal) -> Sequence[tuple[str, str]]:
+        """(project, requirement) of each project of the index whose latest release needs this one."""
+        visible = self._resolver.visible(index, by=by)
+        self._catch_up()
+        found = self._texts.needed_by(index, names.normalize(project))
+        return [(each, text) for each, text in found if visible.sees(each)]
+
+    def known(self, index: str, projects: Iterable[str], *, by: Principal) -> frozenset[str]:
+        """Those of the normalised names that the index has."""
+        visible = self._resolver.visible(index, by=by)
+        return frozenset(self._texts.known(index, [each for each in projects if visible.sees(each)]))
+
+    def _meant(self, index: str, text: str, visible: Visibility) -> tuple[str, ...]:
+        near = self._texts.near([f"index:{index}"], names.normalize(text)[:100], 10 * OFFERED)
+        return tuple(islice((name for name in near if visible.sees(name)), OFFERED))
+
+    # --- keeping the texts in step --------------------------------------------------------------------------
+
+    def follow(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Bring the texts up to the catalogue's newest change."""
+        while not stopped() and self._step():
+            pass
+
+    def _catch_up(self) -> bool:
+        """Do what can be done in a moment; whether a first filling is still under way."""
+        end = monotonic() + CATCH_UP_SECONDS
+        while self._step() and monotonic() < end:
+            pass
+        state = self._texts.state()
+        return state is None or state.cursor is not None
+
+    def _step(self) -> bool:
+        """One transaction's worth; False where nothing is left to do."""
+        state = self._texts.state()
+        with self._catalogue.read() as conn:
+            newest = journal.serial(conn)
+            if state is None:
+                return self._texts.write(None, State(newest, ""), ()) or True
+            if state.cursor is not None:
+                return self._fill(conn, state)
+            if newest == state.serial:
+                return False
+            if newest < state.serial or newest - state.serial > MAX_CHANGES:
+                self._texts.forget()
+                return True
+            touched = [pair for pair in journal.touched(conn, state.serial) if pair[1]]
+            return self._write(conn, state, State(newest, None), touched)
+
+    def _fill(self, conn: Connection, state: State) -> bool:
+        """The next projects of a first filling, by index and name."""
+        last_index, _, last_project = (state.cursor or "").partition("/")
+        waiting: list[tuple[str, str]] = []
+        for index in sorted(indexes.list(conn), key=lambda each: each.name):
+            if index.name < last_index:
+                continue
+            after = last_project if index.name == last_index else ""
+            for line in projects.list(conn, index.id, withheld=True):
+                if line.project > after:
+                    waiting.append((index.name, line.project))
+                    if len(waiting) == STEP_PROJECTS:
+                        break
+            if len(waiting) == STEP_PROJECTS:
+                break
+        cursor = "/".join(waiting[-1]) if len(waiting) == STEP_PROJECTS else None
+        return self._write(conn, state, State(state.serial, cursor), waiting)
+
+    def _write(
+        self, conn: Connection, before: State, after: State, touched: Iterable[tuple[str, str]]
+    ) -> bool:
+        known = {each.name: each for each in indexes.list(conn)}
+        documents, gone = [], []
+        for name, project in touched:
+            index = known.get(name)
+            document = None if index is None else _document(conn, index, project)
+            if document is None:
+                gone.append((name, project))
+            else:
+                documents.append((name, document))
+        self._texts.write(before, after, documents, gone)
+        return True
+
+
+def _document(conn: Connection, index: indexes.Index, project: str) -> Document | None:
+    """What searches know of a project: its latest release, as its metadata describes it."""
+    listing = listing_of(conn, index, project)
+    if listing is None or not listing.files:
+        return None
+    files = listing.files
+    page = Page(index.name, project, listing.page.name, listing.page.serial, listing.page.versions, files)
+    version = chosen_version(page, None)
+    described = metadata_file(page, version)
+    data = (
+        None if described is None else contents.find_metadata(conn, described.sha256, described.packagetype)
+    )
+    told = Metadata() if data is None else metadata.parse(data)
+    wanted = names.canonical_version(version)
+    latest = [file for file in files if names.canonical_version(file.version) == wanted]
+    return Document(
+        project=project,
+        name=page.name,
+        version=version,
+        summary=told.summary or "",
+        keywords=" ".join([told.keywords or "", *told.import_names]).replace(",", " "),
+        body=told.description or "",
+        licence=finds.licence(told),
+        origin=_origin(latest),
+        status=listing.page.status.value,
+        updated=max(file.upload_time for file in files),
+        files=len(files),
+        pythons=compatibility.pythons(latest),
+        platforms=compatibility.families(latest),
+        needs=tuple(
+            dict.fromkeys(
+                (need.project, need.text) for need in needs.read(told.requires_dist) if need.project
+            )
+        ),
+    )
+
+
+def _origin(files: Sequence[File]) -> str:
+    """Where the files came from: empty for our own."""
+    found = {str(getattr(file, "origin", "")) for file in files}
+    return "" if "" in found else min(found)

@@ -21,8 +21,8 @@ PLANS = {
 SIZES = {"quick": [100, 1000], "medium": [1_000, 10_000, 100_000], "full": [1_000, 10_000, 100_000]}
 NAMES = {"quick": 20_000, "medium": 880_000, "full": 880_000}
 DROPS = {"quick": 3, "medium": 10, "full": 20}
-#: Small wheels a round, uploads looked for at once, MB of the big file.
-UPLOADS = {"quick": (32, 5, 50), "full": (400, 100, 1000)}
+#: Rounds, small wheels a round, uploads looked for at once, MB of the big file.
+UPLOADS = {"quick": (3, 48, 20, 50), "medium": (3, 160, 100, 1000), "full": (5, 320, 100, 1000)}
 
 
 def main() -> int:

@@ -40,20 +40,29 @@ class Target:
     headers: dict[str, str]
 
 
-def measure(home: Path, wheels_each: int, fresh: int, megabytes: int) -> tuple[Table, list[Figure]]:
-    """`wheels_each`: small wheels that one round sends to each server; the same ones to all of them."""
+def measure(
+    home: Path, rounds: int, wheels_each: int, fresh: int, megabytes: int
+) -> tuple[Table, list[Figure]]:
+    """`wheels_each`: small wheels that one round sends to each server; the same ones to all of them.
+
+    The servers take turns in each of the rounds, and the medians of the rounds count.
+    """
     table = Table("Uploads: small wheels a second", SERVERS)
     figures = []
     with ExitStack() as stack:
         targets = [make(stack, home / "uploads") for make in (pidex, devpi, pypiserver)]
         for clients in CLIENTS:
             row = Row(f"{clients} client{'s' * (clients > 1)}", "20 x devpi", {}, {})
-            for target in targets:
-                note(f"uploads by {clients} clients to {target.server.name}")
-                rate, bad = many(target, clients, wheels_each)
-                row.figures[target.server.name] = rate
-                if bad:
-                    row.bad[target.server.name] = bad
+            rates: dict[str, list[float]] = {target.server.name: [] for target in targets}
+            for turn in range(rounds):
+                note(f"uploads by {clients} clients, round {turn + 1} of {rounds}")
+                for target in targets:
+                    name = target.server.name
+                    rate, bad = many(target, f"{clients}-{turn}", clients, wheels_each)
+                    rates[name].append(rate)
+                    if bad:
+                        row.bad[name] = row.bad.get(name, 0) + bad
+            row.figures.update((name, load.median(found)) for name, found in rates.items())
             table.rows.append(row)
         ours = targets[0]
         figures.append(freshness(ours, fresh))
@@ -105,9 +114,12 @@ def pypiserver(stack: ExitStack, home: Path) -> Target:
     return Target(server, "/", {})
 
 
-def many(target: Target, clients: int, count: int) -> tuple[float, int]:
-    """Uploads a second by so many clients, each on a connection it keeps, and how many were no 200."""
-    bodies = [body(f"small-{clients}-{number % 20}", f"1.{number // 20}.0") for number in range(count)]
+def many(target: Target, mark: str, clients: int, count: int) -> tuple[float, int]:
+    """Uploads a second by so many clients, each on a connection it keeps, and how many were no 200.
+
+    `mark` is in the names of the wheels.
+    """
+    bodies = [body(f"small-{mark}-{number % 20}", f"1.{number // 20}.0") for number in range(count)]
     parts = [bodies[number::clients] for number in range(clients)]
     with ThreadPoolExecutor(clients) as pool:
         before = time.perf_counter()

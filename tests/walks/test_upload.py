@@ -53,8 +53,15 @@ def test_the_next_request_to_any_worker_sees_an_upload(server: Server) -> None:
 
 
 def test_of_clients_at_once_one_wins(server: Server) -> None:
-    clients = 16
-    for turn in range(3):
+    race(server, 3)
+
+
+def race(server: Server, rounds: int, clients: int = 16) -> None:
+    """Send as many different files of one name at once as there are clients: one wins, each time.
+
+    `python -m tests.walks.race` does so 200 times.
+    """
+    for turn in range(rounds):
         sent = [
             samples.wheel(f"race{turn}", "1", files={"a": str(number).encode()}) for number in range(clients)
         ]

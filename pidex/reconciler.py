@@ -14,7 +14,7 @@ from pidex.catalogue.engine import Catalogue
 from pidex.catalogue.expendable import Expendable
 from pidex.core.agenda import Agenda, Order
 from pidex.core.errors import PidexError
-from pidex.core.folder import PAUSE_PER_LOOK, Difference, Key, filename_key, pause, settle_pause, within
+from pidex.core.folder import PAUSE_PER_LOOK, Difference, Key, filename_key, pause, roots_of, settle_pause, within
 from pidex.core.interfaces import Clock, Inspector, Storage
 from pidex.core.marks import Marks, Troubles
 from pidex.core.model import OPERATOR, Entry, Facts, FolderReport, Look, PlaceState, Problem
@@ -294,8 +294,8 @@ class Reconciler:
         self._scanned = time.monotonic()
         self._receiving.recover(older=ABANDONED_SECONDS if self._patience else 0.0)
         self._hear()
-        listing = chain.from_iterable(self._storage.list(root) for root in range(len(self._storage.roots)))
-        found = self._marks.compare(listing)
+        roots = roots_of(self._storage.roots, self._index, self._number)
+        found = self._marks.compare(chain.from_iterable(map(self._storage.list, roots)))
         self._seen = found.seen
         self._apply(found, Order.FIRST if first else Order.FRESH)
         self._note_problems(found.problems)

@@ -10,7 +10,7 @@ import stat as modes
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pidex.backends import staging
@@ -32,7 +32,7 @@ _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
 class Folder(Storage):
-    """The roots of an index, and beside them, in the data directory, a second name for each listed file.
+    """The roots of indexes, by number, and beside them, in the data directory, a second name for each listed file.
 
     `keep` is the folder of the second names (`<keep>/<2>/<sha256>`), None for none. They cost no space while
     the file lies in the folder, and hold its bytes when the folder's name is unlinked or replaced. Where a
@@ -45,12 +45,13 @@ class Folder(Storage):
 
     def __init__(
         self,
-        roots: Sequence[str | os.PathLike[str]],
+        roots: Sequence[str | os.PathLike[str]] | Mapping[int, str | os.PathLike[str]],
         keep: str | os.PathLike[str] | None,
         *,
         reserve: int = staging.RESERVE_BYTES,
     ) -> None:
-        self._roots = tuple(os.fspath(Path(root).absolute()) for root in roots)
+        numbered = roots.items() if isinstance(roots, Mapping) else enumerate(roots)
+        self._roots = {number: os.fspath(Path(root).absolute()) for number, root in numbered}
         self._keep = os.fspath(Path(keep).absolute()) if keep is not None else None
         self._reserve = reserve
         self._listing = Listing(self._roots)
@@ -60,8 +61,13 @@ class Folder(Storage):
         self.keep_trouble: str | None = None
 
     @property
-    def roots(self) -> tuple[str, ...]:
+    def roots(self) -> Mapping[int, str]:
         return self._roots
+
+    def add(self, roots: Mapping[int, str]) -> None:
+        """Learn of the folders of further indexes; of those that are known already, nothing new."""
+        for number, root in roots.items():
+            self._roots.setdefault(number, os.fspath(Path(root).absolute()))
 
     def path(self, root: int, path: str) -> str:
         """The absolute path of a place."""
@@ -221,7 +227,7 @@ class Folder(Storage):
 
     def sweep(self) -> int:
         """Remove what killed stagings left in the roots."""
-        return sum(map(staging.sweep, self._roots))
+        return sum(map(staging.sweep, self._roots.values()))
 
     # --- serving --------------------------------------------------------------------------------------------
 
@@ -237,7 +243,7 @@ class Folder(Storage):
         instead of hashing: call again in a thread.
         """
         on_shelf = (self.kept_path(file.sha256), _FILE | os.O_NOFOLLOW) if self._keep is not None else None
-        in_folder = (self.path(file.root, file.path), _FILE) if file.root < len(self._roots) else None
+        in_folder = (self.path(file.root, file.path), _FILE) if file.root in self._roots else None
         ways = (on_shelf, in_folder) if file.shelf is Shelf.KEPT else (in_folder, on_shelf)
         for way in ways:
             if way is None:

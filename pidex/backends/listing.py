@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as modes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pidex.core import names
@@ -22,10 +22,10 @@ _SUFFIXES = tuple(kind.suffix for kind in names.EXTENSIONS)
 
 
 class Listing:
-    """The walk over the roots of an index. Remembers on which device each root was seen last."""
+    """The walk over roots, by their numbers. Remembers on which device each root was seen last."""
 
-    def __init__(self, roots: Sequence[str]) -> None:
-        self._roots = tuple(roots)
+    def __init__(self, roots: Mapping[int, str]) -> None:
+        self._roots = roots
         self._devices: dict[int, int] = {}
 
     def list(self, root: int, folder: str = "") -> Iterator[Entry | Problem]:

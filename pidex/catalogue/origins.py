@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sqlalchemy import Connection, bindparam, delete, insert, literal, literal_column, select, union_all
 
 from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import UNFINISHED, indexes, origins, places, projects
 from pidex.core.layers import Claim, Origin
 from pidex.core.model import PlaceState
@@ -34,8 +35,12 @@ _LIST = (
     .execution_options(yield_per=FETCH_ROWS)
 )
 _HERE = origins.c.index_id == bindparam("of_index")
-_KNOWN = select(origins.c.project).where(
-    _HERE, origins.c.project.in_(bindparam("of_projects", expanding=True))
+_KIND = Prepared(select(origins.c.origin).where(_HERE, origins.c.project == bindparam("of_project")))
+_KNOWN = Prepared(
+    select(origins.c.project, origins.c.origin).where(
+        _HERE, origins.c.project.in_(bindparam("of_projects", expanding=True))
+    ),
+    many="of_projects",
 )
 #: Where anything of a name lies, whole or not: look-ups by key for each index.
 _INSIDE = union_all(
@@ -56,11 +61,7 @@ _NAMES = (
 )
 _DELETE = delete(origins).where(_HERE, origins.c.project == bindparam("of_project"))
 _CLAIM = insert(origins)
-_RELEASE_UPSTREAM = delete(origins).where(
-    _HERE,
-    origins.c.origin == Origin.UPSTREAM.value,
-    origins.c.project.in_(bindparam("of_projects", expanding=True)),
-)
+_RELEASE = delete(origins).where(_HERE, origins.c.project.in_(bindparam("of_projects", expanding=True)))
 #: Both look-ups by their keys, in the one statement that an index without bases and upstreams can spare.
 _OBSTACLES = union_all(
     select(literal(PlaceState.UNREAD.value).label("what")).where(
@@ -81,6 +82,12 @@ def find(conn: Connection, index_id: int, project: str) -> Claim | None:
     return next((_claim(row) for row in conn.execute(_OF_PROJECT, values)), None)
 
 
+def kind(conn: Connection, index_id: int, project: str) -> Origin | None:
+    """Only whose a name is; None: nothing was decided."""
+    row = _KIND.first(conn, {"of_index": index_id, "of_project": project})
+    return None if row is None else Origin(row[0])
+
+
 def list_project(conn: Connection, index_ids: Iterable[int], project: str) -> Mapping[str, Claim]:
     """What was decided of a name, by the names of those indexes that have decided."""
     found = conn.execute(_OF_PROJECT, {"of_project": project, "of_indexes": [*index_ids]})
@@ -93,7 +100,7 @@ def list(conn: Connection, index_id: int) -> Iterator[Claim]:  # noqa: A001
         yield _claim(row)
 
 
-def names(conn: Connection, index_id: int, kinds: Iterable[Origin]) -> frozenset[str]:
+def projects_of(conn: Connection, index_id: int, kinds: Iterable[Origin]) -> frozenset[str]:
     """The names of which one of these was decided."""
     values = {"of_index": index_id, "of_origins": [kind.value for kind in kinds]}
     return frozenset(conn.execute(_NAMES, values).scalars())
@@ -129,28 +136,22 @@ def release(conn: Connection, index_id: int, project: str) -> None:
     conn.execute(_DELETE, {"of_index": index_id, "of_project": project})
 
 
-def claim_many(
-    conn: Connection, index_id: int, projects: Iterable[str], *, at: int, by: str
-) -> Sequence[str]:
+def claim_many(conn: Connection, index_id: int, names: Iterable[str], *, at: int, by: str) -> Sequence[str]:
     """Make names local of which nothing was decided, or that were an upstream's; which ones were new.
 
     For names that have files now: what lies inside is ours. `at` in microseconds since 1970.
     """
     claimed: set[str] = set()
-    for batch in upserts.batches(sorted(set(projects))):
+    for batch in upserts.batches(sorted(set(names))):
         values = {"of_index": index_id, "of_projects": batch}
-        known = set(conn.execute(_KNOWN, values).scalars())
-        if known:
-            conn.execute(_RELEASE_UPSTREAM, values)
-            known = set(conn.execute(_KNOWN, values).scalars())
-        rows = [
-            {"index_id": index_id, "project": name, "origin": Origin.LOCAL.value, "by": by, "at": at}
-            for name in batch
-            if name not in known
-        ]
-        if rows:
-            conn.execute(_CLAIM, rows)
-            claimed.update(name for name in batch if name not in known)
+        known = dict(_KNOWN.all(conn, values))
+        fresh = [name for name in batch if known.get(name) in (None, Origin.UPSTREAM)]
+        if known and fresh:
+            conn.execute(_RELEASE, {"of_index": index_id, "of_projects": fresh})
+        if fresh:
+            row = {"index_id": index_id, "origin": Origin.LOCAL.value, "by": by, "at": at}
+            conn.execute(_CLAIM, [{**row, "project": name} for name in fresh])
+            claimed.update(fresh)
     return sorted(claimed)
 
 

@@ -27,8 +27,9 @@ SIDECARS = (".asc", ".metadata", ".provenance", ".publish.attestation")
 @click.option("-c", "--config", metavar="PATH", help="The configuration file of the server.")
 @click.option("--data", metavar="PATH", help="The data directory of the server.")
 @index_option
+@click.option("--claim", is_flag=True, help="Take names that an upstream has: from now on they are yours.")
 @as_json_option
-def command(files: Sequence[str], index: str, as_json: bool, **flags: Any) -> int:
+def command(files: Sequence[str], index: str, claim: bool, as_json: bool, **flags: Any) -> int:
     """Put FILES into the index that --folder, --config or --data name, on this machine.
 
     Each is checked as an upload over the network is. From other machines use twine, uv publish and the like.
@@ -44,7 +45,11 @@ def command(files: Sequence[str], index: str, as_json: bool, **flags: Any) -> in
         batch = wanted[start : start + MOST_FILES]
         with ExitStack() as stack:
             opened = [stack.enter_context(open(path, "rb")) for path in batch]
-            args = {"index": index, "filenames": [os.path.basename(path) for path in batch]}
+            args = {
+                "index": index,
+                "filenames": [os.path.basename(path) for path in batch],
+                "claim": claim,
+            }
             handed += call(given, "intake.upload", args, files=opened)
     refused = [one for one in handed if one["receipt"] is None]
     if as_json:

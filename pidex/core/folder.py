@@ -9,10 +9,24 @@ from struct import Struct
 from typing import NamedTuple
 
 from pidex.core.interfaces import KeptFile
-from pidex.core.model import Admission, Entry, Place, PlaceState, Problem, Stat
+from pidex.core.model import DEFAULT_INDEX, Admission, Entry, Place, PlaceState, Problem, Stat
 
 #: A path of an index's folders: which root, and where below it. What a listing is compared by.
 Key = tuple[int, str]
+
+#: Folders that an index may have: they are numbered from this many times the index's own number on.
+MOST_ROOTS = 1_000
+
+
+def first_root(index: str, number: int) -> int:
+    """The number of an index's first folder; the default index's folders are 0, 1, ..."""
+    return 0 if index == DEFAULT_INDEX else MOST_ROOTS * number
+
+
+def roots_of(roots: Iterable[int], index: str, number: int) -> list[int]:
+    """Those of all folders' numbers that are an index's, in order. `number`: that of the index."""
+    first = first_root(index, number)
+    return sorted(root for root in roots if first <= root < first + MOST_ROOTS)
 
 #: What decides whether a file must be read again: size, mtime, ctime and inode (see `mark`), in 32 bytes,
 #: since one is held for every file.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -71,8 +71,8 @@ class Storage(Protocol):
     """A place for bytes. The contract suite in tests/contracts/ runs on every implementation."""
 
     @property
-    def roots(self) -> tuple[str, ...]:
-        """The folders, by their numbers, as absolute paths."""
+    def roots(self) -> Mapping[int, str]:
+        """The folders of all indexes as absolute paths, by their numbers (`core.folder.roots_of`)."""
 
     def list(self, root: int, folder: str = "") -> Iterator[Entry | Problem]:
         """Every package-like file at or below `folder` of a root, which may name a file.

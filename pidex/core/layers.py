@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 
@@ -126,6 +127,11 @@ def _way(start: str, end: str, bases: Mapping[str, Sequence[str]], seen: set[str
         if found is not None:
             return (start, *found)
     return None
+
+
+def keeps(reservations: Iterable[Reservation], project: str) -> Reservation | None:
+    """The first reservation that keeps a name."""
+    return next((each for each in reservations if fnmatchcase(project, each.pattern)), None)
 
 
 def choose(layers: Sequence[Layer]) -> Choice:

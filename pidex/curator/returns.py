@@ -67,7 +67,7 @@ class Returns(Desk):
         root, path = 0, former.filename
         if row is not None:
             root, path = row.root, row.path
-        elif stone is not None and stone.path is not None and stone.root < len(self._storage.roots):
+        elif stone is not None and stone.path is not None and stone.root in self._storage.roots:
             root, path = stone.root, stone.path
         stat = self._storage.restore(former.sha256, root, path, over=row is not None)
         look = None if facts is None else Look(Entry(root, path, stat), PlaceState.WHOLE, facts)

@@ -37,10 +37,14 @@ class Handover:
         filenames: Sequence[str],
         *,
         files: Sequence[BinaryIO],
+        claim: bool = False,
         progress: Callable[[int, int], None],
         by: Principal,
     ) -> Sequence[Handed]:
-        """Receive open files under these names, one after the other; a refused one does not stop the rest."""
+        """Receive open files under these names, one after the other; a refused one does not stop the rest.
+
+        `claim`: names that an upstream has become ours.
+        """
         if len(files) != len(filenames):
             raise BadRequest(f"{len(filenames)} names came with {len(files)} files.")
         self._require(by, Action.UPLOAD, index, None)
@@ -51,7 +55,7 @@ class Handover:
                 with self._intake.stage(index) as stage:
                     while block := file.read(_BLOCK_BYTES):
                         stage.write(block)
-                    receipt = self._intake.receive(index, stage, filename, how="command", by=by)
+                    receipt = self._intake.receive(index, stage, filename, how="command", claim=claim, by=by)
                 found.append(Handed(filename, receipt))
             except PidexError as error:
                 found.append(Handed(filename, code=error.code, message=str(error)))

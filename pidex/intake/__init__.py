@@ -52,7 +52,8 @@ class Intake:
 
     Whatever is written is written in one transaction, so that a reader sees all of it or nothing. `inspector`
     is needed by who calls `receive`. `mirror`: what is held of upstreams, whose names are not to be taken by
-    accident; `alarmed` is told how many were, by what lies in the folder. Thread-safe, and safe beside others in other processes.
+    accident; `alarmed` is told how many were, by what lies in the folder. Thread-safe, and safe beside others
+    in other processes.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Intake:
         storage: Storage,
         clock: Clock,
         inspector: Inspector | None = None,
+        *,
         mirror: Mirrored | None = None,
         alarmed: Callable[[int], None] = lambda _count: None,
     ) -> None:

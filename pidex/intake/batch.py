@@ -6,7 +6,17 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pidex.catalogue import admissions, contents, files, indexes, journal, origins, places, projects, tombstones
+from pidex.catalogue import (
+    admissions,
+    contents,
+    files,
+    indexes,
+    journal,
+    origins,
+    places,
+    projects,
+    tombstones,
+)
 from pidex.catalogue.engine import Connection
 from pidex.core import listing, names
 from pidex.core.errors import Changing, NotFound

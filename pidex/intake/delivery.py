@@ -20,8 +20,8 @@ from pidex.core.errors import (
     PidexError,
     StorageFull,
 )
-from pidex.core.folder import Key
-from pidex.core.interfaces import Clock, Inspector, Storage
+from pidex.core.folder import Key, roots_of
+from pidex.core.interfaces import Clock, Inspector, Mirrored, Storage
 from pidex.core.model import (
     Admission,
     Distribution,
@@ -31,7 +31,7 @@ from pidex.core.model import (
     Principal,
 )
 from pidex.core.uploads import UploadPolicy
-from pidex.intake import parcels, standing
+from pidex.intake import lock, parcels, standing
 from pidex.intake.batch import Batch, index_of
 from pidex.intake.parcels import Order, Parcel, Receipt, Sound, Stage
 from pidex.intake.together import Together
@@ -82,7 +82,9 @@ class Deliveries:
 
     def stage(self, index: str, *, size_hint: int = 0, limit: int = 0) -> Stage:
         reasons = []
-        for root in range(len(self._storage.roots)):
+        with self._catalogue.read() as conn:
+            here = index_of(conn, index)
+        for root in roots_of(self._storage.roots, here.name, here.id):
             reason = self._storage.refusal(root)
             if reason is None:
                 return Stage(index, self._storage.stage(root, size_hint=size_hint), limit)

@@ -308,7 +308,7 @@ class Resolver(History):
             )
             if visible.nothing:
                 return
-            coming, blocked = _coming(conn, here), origins.names(conn, here.id, [Origin.BLOCKED])
+            coming, blocked = _coming(conn, here), origins.projects_of(conn, here.id, [Origin.BLOCKED])
             if everything and not coming and not blocked:
                 yield from projects.list(conn, here.id)
                 return
@@ -336,7 +336,7 @@ class Resolver(History):
             if unread or not _was_listed(conn, here):
                 raise _busy(f"{unread or 'All'} files of index {index} are still to be read.")
             yield None
-            withheld = _quarantined(conn, here) | origins.names(conn, here.id, [Origin.BLOCKED])
+            withheld = _quarantined(conn, here) | origins.projects_of(conn, here.id, [Origin.BLOCKED])
             for file in files.list_all(conn, here.id, index=here.name):
                 if file.project not in withheld and visible.sees(file.project):
                     yield file

@@ -290,7 +290,7 @@ class Layered:
         return self._decided(Origin.BLOCKED)
 
     def _decided(self, *kinds: Origin) -> frozenset[str]:
-        every = [origins.names(self._conn, each.id, kinds) for each in self._line]
+        every = [origins.projects_of(self._conn, each.id, kinds) for each in self._line]
         return frozenset().union(*every)
 
     def _locked(self) -> Callable[[str], bool]:

@@ -55,6 +55,10 @@ class Curator(Protocol):
         """Delete a release. Raises `NotFound`, `Forbidden` or `Unauthenticated`."""
 
 
+#: The form field that takes a name that an upstream has.
+CLAIM = "pidex_claim"
+
+
 class Uploads:
     """Answers to POST where clients upload to. `curator` None: nothing is removed this way."""
 
@@ -110,12 +114,14 @@ class _Request:
             async for data in self._pieces():
                 for event in parser.feed(data):
                     await body.take(event)
+                if not parser.ended:
+                    await self._lane.flush()  # the client may take its time
             parser.close()
-            await self._lane.wait()
             action = self._query.get(":action") or dict(body.pairs).get(":action", "")
             if action == "file_upload":
                 await self._receive(body, policy)
             else:
+                await self._lane.wait()
                 await self._act([*self._query.items(), *body.pairs])
         finally:
             body.drop()
@@ -139,7 +145,7 @@ class _Request:
             raise BadRequest("Unknown protocol version.")
         elif field == "name" and value.strip() and self._body.wanted:
             project = normalize(uploads.check_name(value.strip()))
-            await self._lane.run(partial(self._permit, project))
+            self._lane.later(partial(self._permit, project))
 
     def _permit(self, project: str) -> None:
         call = self._call
@@ -147,23 +153,36 @@ class _Request:
         self._intake.check_project(call.index, project)
 
     async def _receive(self, body: Body, policy: uploads.UploadPolicy) -> None:
-        form = uploads.check_form(uploads.collect(body.pairs), policy)
-        if not body.filename or body.stage is None:
-            raise BadRequest("Upload payload does not have a file.")
-        receipt = await self._lane.run(partial(self._store, body, body.filename, body.stage, form))
+        try:
+            form = uploads.check_form(uploads.collect(body.pairs), policy)
+            if not body.filename:
+                raise BadRequest("Upload payload does not have a file.")
+        except BadRequest:
+            await self._lane.wait()  # who may not upload is told that first
+            raise
+        receipt = await self._lane.run(partial(self._store, body, body.filename, form))
         await self._call.reply(reply(200, *_told(receipt, self._call.accept)))
 
-    def _store(self, body: Body, filename: str, stage: Stage, form: uploads.Form) -> Receipt:
+    def _store(self, body: Body, filename: str, form: uploads.Form) -> Receipt:
         call = self._call
+        assert body.stage is not None  # made by the job that wrote the file's last piece
         return self._intake.receive(
             call.index,
-            stage,
+            body.stage,
             filename,
             form=form,
             signature=body.signature,
             overwrite=self._accounts.allows(call.by, Action.OVERWRITE, call.index, form.project),
+            claim=self._claims(form),
             by=call.by,
         )
+
+    def _claims(self, form: uploads.Form) -> bool:
+        """Whether a name that an upstream has is to be ours: said by who may decide about the project."""
+        if form.fields.get(CLAIM, ("no",))[-1].strip().lower() not in ("yes", "true", "1"):
+            return False
+        self._accounts.require(self._call.by, Action.MANAGE, self._call.index, form.project)
+        return True
 
     # --- other actions --------------------------------------------------------------------------------------
 

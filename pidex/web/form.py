@@ -29,23 +29,49 @@ class Lane:
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool = pool
         self._last: Future[Any] | None = None
+        self._later: list[Callable[[], object]] = []
 
     async def run(self, job: Callable[[], T]) -> T:
         """The outcome of a job, after what was begun before."""
-        await self.wait()
-        self._last = future = self._pool.submit(job)
+        await self._ended()
+        self._last = future = self._pool.submit(self._all(job))
         return await asyncio.wrap_future(future)
 
     async def begin(self, job: Callable[[], object]) -> None:
         """Start a job once the one before has ended; what it raises is raised by the next call."""
-        await self.wait()
-        self._last = self._pool.submit(job)
+        await self._ended()
+        self._last = self._pool.submit(self._all(job))
+
+    def later(self, job: Callable[[], object]) -> None:
+        """Have a job done just before the next one, in the same thread: each way to one costs time."""
+        self._later.append(job)
+
+    async def flush(self) -> None:
+        """Start what was put off."""
+        if self._later:
+            await self.begin(self._later.pop())
 
     async def wait(self) -> None:
-        """Wait for what was begun; raises what it raised."""
+        """Wait for what was begun or put off; raises what it raised."""
+        await self.flush()
+        await self._ended()
+
+    async def _ended(self) -> None:
         last, self._last = self._last, None
         if last is not None:
             await asyncio.wrap_future(last)
+
+    def _all(self, job: Callable[[], T]) -> Callable[[], T]:
+        before, self._later = self._later, []
+        if not before:
+            return job
+
+        def jobs() -> T:
+            for each in before:
+                each()
+            return job()
+
+        return jobs
 
     def finally_(self, close: Callable[[], None]) -> None:
         """Close something once no job uses it any more: now, or in the thread that still does."""
@@ -136,7 +162,7 @@ class Body:
     async def _end(self) -> None:
         if self._part == FILE:
             if self.wanted:
-                await self._lane.begin(self._writing())
+                self._lane.later(self._writing())
             return
         data, self._data = b"".join(self._data), []
         if self._part == SIGNATURE:

@@ -29,6 +29,7 @@ have_program() {
     nginx) command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
     openssh-client) command -v ssh >/dev/null ;;
     openssh-server) command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] ;;
+    btrfs-progs) command -v mkfs.btrfs >/dev/null || [ -x /usr/sbin/mkfs.btrfs ] ;;
     python3-venv) false ;;
     *) command -v "$1" >/dev/null ;;
   esac

@@ -12,6 +12,7 @@ SUITES: dict[str, tuple[int, tuple[str, ...]]] = {
     "web": (4, ("web", "cli")),
     "clients": (5, ("clients",)),
     "scenarios": (4, ("walks",)),
+    "faults": (2, ("faults",)),
 }
 _KEY = pytest.StashKey["Times"]()
 

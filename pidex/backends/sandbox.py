@@ -45,6 +45,8 @@ _PROGRAM: Final = (
 )
 #: Errors of `open` that say something about this process or machine, not about the file.
 _OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
+#: What a disk or a file server says that may be otherwise in a moment: such a file is looked at again.
+_PASSING: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN})
 
 
 class Sandbox:
@@ -355,10 +357,13 @@ def _unopened(entry: Entry, error: OSError | ValueError) -> Look:
         return Look(
             entry, PlaceState.UNREAD, code="busy", reason=f"it cannot be opened now: {error.strerror}"
         )
+    state = PlaceState.REFUSED
     if isinstance(error, PermissionError):
         reason = "it cannot be read by the user that runs pidex: change its owner or mode"
     elif isinstance(error, OSError) and error.errno == errno.ELOOP:
         reason = "its links run in a circle"
     else:
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            state = PlaceState.PENDING
         reason = f"it cannot be opened: {error.strerror if isinstance(error, OSError) else error}"
-    return Look(entry, PlaceState.REFUSED, code="unreadable", reason=reason)
+    return Look(entry, state, code="unreadable", reason=reason)

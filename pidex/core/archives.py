@@ -47,6 +47,22 @@ def inspect(file: BinaryIO, filename: str, *, limits: Limits, check: str = "whol
     return _facts(file, _agreed(data, distribution), found)
 
 
+def metadata(file: BinaryIO, size: int, filename: str, limits: Limits) -> bytes:
+    """The METADATA of a wheel, read alone. Raises `BadName`, `Incomplete` or `Damaged`."""
+    distribution = parse(filename)
+    where = zips.directory(file, size, limits)
+    member = _metadata_member(where, distribution)
+    if distribution.packagetype is not PackageType.WHEEL or member is None:
+        raise BadName(f"{filename!r} is no wheel")
+    return agreed(zips.read(file, where, member, limits.metadata_bytes), filename)
+
+
+def agreed(data: bytes, filename: str) -> bytes:
+    """A wheel's METADATA, where it names the project and version of the file name; else `Damaged`."""
+    _agreed(data, parse(filename))
+    return data
+
+
 def _read(
     file: BinaryIO,
     size: int,

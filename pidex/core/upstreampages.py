@@ -1,0 +1,434 @@
+"""Pages of other indexes read: JSON (PEP 691), HTML (PEP 503), lists of links and bare directory listings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+
+from pidex.core import anchors, names
+from pidex.core.answers import Body, document, is_json, json_bytes
+from pidex.core.destinations import cleaned, place, shown
+from pidex.core.errors import BadName, UpstreamFault
+from pidex.core.limits import MAX_FILENAME
+from pidex.core.model import Status
+from pidex.core.upstreams import UNKNOWN, UpstreamFile, UpstreamPage
+
+#: Files of a page, and what is noted of things left out.
+MAX_FILES: Final = 1_000_000
+MAX_NOTES: Final = 20
+#: Characters of a text that a page says of a file.
+MAX_TEXT: Final = 2_000
+#: The largest size that is believed, in bytes.
+MAX_SIZE: Final = 1 << 50
+
+#: Hexadecimal digits of the hashes whose length is known.
+DIGITS: Final = {
+    "md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128,
+    "sha3_256": 64, "sha3_384": 96, "sha3_512": 128, "blake2b_256": 64,
+}  # fmt: skip
+_STRONG: Final = frozenset(DIGITS) - {"md5", "sha1"}
+_HEX: Final = re.compile(r"(?:[0-9a-f]{2}){4,128}")
+_ALGORITHM: Final = re.compile(r"[a-z][a-z0-9_-]{1,30}")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_VARIANTS: Final = "-variants.json"
+
+
+class _Line(msgspec.Struct, rename="kebab"):
+    """A file of a JSON page, where everything has the type that the standard says."""
+
+    filename: str
+    url: str
+    hashes: dict[str, str]
+    requires_python: str | None = None
+    core_metadata: bool | dict[str, str] | None = None
+    dist_info_metadata: bool | dict[str, str] | None = None
+    yanked: bool | str | None = None
+    size: int | None = None
+    upload_time: str | None = None
+    provenance: str | None = None
+
+
+class _Names(msgspec.Struct):
+    projects: list[_Name]
+
+
+class _Name(msgspec.Struct, gc=False):
+    name: str
+
+
+_decode_line = msgspec.json.Decoder(_Line, strict=True)
+
+
+class _Envelope(msgspec.Struct, rename="kebab"):
+    """A JSON page; each file is read by itself, so that a bad one costs itself alone."""
+
+    files: list[msgspec.Raw]
+    name: Any = None
+    meta: Any = None
+    project_status: Any = None
+
+
+@dataclass(slots=True)
+class Notes:
+    """What was left out of a page and why, at most `MAX_NOTES` sentences; `count` of all."""
+
+    lines: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        if len(self.lines) < MAX_NOTES:
+            self.lines.append(_CONTROLS.sub("?", text)[:300])
+
+
+class _Where(NamedTuple):
+    """What the files of a page have in common. `base`: what links start from; `project` None: of any."""
+
+    base: str
+    secure: bool
+    project: str | None
+    notes: Notes
+
+
+class Links(NamedTuple):
+    """A page of links: its files by normalised project, and its folders by the project they may be of."""
+
+    files: dict[str, list[UpstreamFile]]
+    folders: dict[str, str]
+    simple: bool  # it says that it is an index's list of projects
+
+
+def identity(filename: str) -> tuple[str, str]:
+    """The normalised project and the version of a file name, for kinds too that we only pass on (MIR-6).
+
+    Raises `BadName`.
+    """
+    if len(filename) <= MAX_FILENAME and filename.endswith(_VARIANTS):
+        name, _, version = filename.removesuffix(_VARIANTS).partition("-")
+        if names.is_name(name) and names.is_version(version):
+            return names.normalize(name), version
+    known = filename.removesuffix("x") if filename.endswith(".whlx") else filename
+    named = names.parse(known)
+    return named.project, named.version
+
+
+def page(project: str, body: Body, notes: Notes) -> UpstreamPage:
+    """A project's page. Raises `UpstreamFault` for nonsense; a bad file is left out and noted."""
+    if is_json(body):
+        return _json_page(project, body, notes)
+    linked = document(body)
+    metas = linked.metas
+    _check_version(metas.get("pypi:repository-version"))
+    files = list(_linked(body.url, linked, notes, project))
+    if not files and linked.interactive:
+        raise UpstreamFault(f"{shown(body.url)} is no page of an index: a form or script, and no file.")
+    return UpstreamPage(
+        project=project,
+        name=_name_of(project, files),
+        files=unique(files, notes),
+        status=_status(metas.get("pypi:project-status")),
+        status_reason=_text(metas.get("pypi:project-status-reason")),
+    )
+
+
+def links(body: Body, notes: Notes) -> Links:
+    """A page of links to files of many projects, or a directory that has one folder a project."""
+    linked = document(body)
+    found: dict[str, list[UpstreamFile]] = {}
+    for file in _linked(body.url, linked, notes, None):
+        found.setdefault(_owner(file), []).append(file)
+    folders: dict[str, str] = {}
+    start = body.url.partition("?")[0].rpartition("/")[0] + "/"
+    for anchor in linked.anchors:
+        href = anchor.href
+        if not href.endswith("/") or "?" in href:
+            continue
+        try:
+            url = cleaned(linked.base or body.url, href)
+        except UpstreamFault:
+            continue
+        name = unquote(url[len(start) : -1]) if url.startswith(start) else ""
+        if names.is_name(name):
+            folders.setdefault(names.normalize(name), url)
+    simple = "pypi:repository-version" in linked.metas
+    return Links(found, folders, simple)
+
+
+def project_names(body: Body) -> Iterator[str]:
+    """The names of an index's list of projects, as it spells them. Raises `UpstreamFault` for nonsense."""
+    if is_json(body):
+        try:
+            listed = msgspec.json.decode(json_bytes(body), type=_Names)
+        except (msgspec.MsgspecError, RecursionError):
+            raise UpstreamFault(f"{shown(body.url)} is no list of projects.") from None
+        return (each.name for each in listed.projects if names.is_name(each.name))
+    linked = document(body)
+    if linked.interactive and not linked.anchors:
+        raise UpstreamFault(f"{shown(body.url)} is no list of projects.")
+    return (name for anchor in linked.anchors if (name := _listed_name(body.url, linked, anchor)))
+
+
+def _listed_name(url: str, linked: anchors.Document, anchor: anchors.Anchor) -> str:
+    """The name that a link of a list stands for: its text, or its last folder; '' for none."""
+    href = anchor.href.partition("#")[0].partition("?")[0].rstrip("/")
+    last = unquote(href.rpartition("/")[2])
+    if not names.is_name(last) or "?" in anchor.href:
+        return ""
+    if names.is_name(anchor.text) and names.normalize(anchor.text) == names.normalize(last):
+        return anchor.text
+    return last if anchor.href.endswith("/") and not anchor.href.startswith("..") and "/" not in href else ""
+
+
+def _json_page(project: str, body: Body, notes: Notes) -> UpstreamPage:
+    try:
+        whole = msgspec.json.decode(json_bytes(body), type=_Envelope)
+    except (msgspec.MsgspecError, RecursionError):
+        raise UpstreamFault(f"{shown(body.url)} is no page of an index: its JSON cannot be read.") from None
+    if len(whole.files) > MAX_FILES:
+        raise UpstreamFault(f"{shown(body.url)} lists more than {MAX_FILES:,} files.")
+    meta = whole.meta if isinstance(whole.meta, dict) else {}
+    _check_version(meta.get("api-version"))
+    if isinstance(whole.name, str) and names.normalize(whole.name) != project:
+        raise UpstreamFault(f"{shown(body.url)} is the page of another project.")
+    where = _Where(body.url, place(body.url).scheme == "https", project, notes)
+    files: list[UpstreamFile] = []
+    for raw in whole.files:
+        line: _Line | None
+        try:
+            line = _decode_line.decode(raw)
+        except (msgspec.MsgspecError, RecursionError):
+            line = _mended(raw)
+        if line is None:
+            notes.add("a file is left out: its line has no name, URL and hashes")
+            continue
+        file = _file_of_line(line, where)
+        if file is not None:
+            files.append(file)
+    status = whole.project_status if isinstance(whole.project_status, dict) else {}
+    serial = meta.get("_last-serial")
+    return UpstreamPage(
+        project=project,
+        name=_name_of(project, files),
+        files=unique(files, notes),
+        status=_status(status.get("status")),
+        status_reason=_text(status.get("reason")),
+        serial=serial if isinstance(serial, int) and 0 <= serial < 1 << 62 else None,
+    )
+
+
+def _mended(raw: msgspec.Raw) -> _Line | None:
+    """A file of which something optional has a wrong type: without that. None where more is wrong."""
+    try:
+        given = msgspec.json.decode(raw)
+        if not isinstance(given, dict):
+            return None
+        required = {key: given.get(key) for key in ("filename", "url", "hashes")}
+        line = msgspec.convert(required, _Line)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    for key in (
+        "requires-python",
+        "core-metadata",
+        "dist-info-metadata",
+        "yanked",
+        "size",
+        "upload-time",
+        "provenance",
+    ):
+        try:
+            one = msgspec.convert({**required, key: given.get(key)}, _Line)
+        except msgspec.ValidationError:
+            if key == "yanked":  # something was said: better believed than lost
+                line.yanked = True
+            continue
+        setattr(line, key.replace("-", "_"), getattr(one, key.replace("-", "_")))
+    return line
+
+
+def _file_of_line(line: _Line, where: _Where) -> UpstreamFile | None:
+    announced = line.core_metadata if line.core_metadata is not None else line.dist_info_metadata
+    if isinstance(announced, dict):
+        digest = announced.get("sha256", "")
+        announced_digest: str | None = digest.lower() if _is_digest("sha256", digest.lower()) else ""
+    else:
+        announced_digest = "" if announced else None
+    yanked = line.yanked
+    return _checked(
+        line.filename, line.url, line.hashes, where,
+        size=line.size if line.size is not None and 0 <= line.size <= MAX_SIZE else UNKNOWN,
+        upload_time=moment(line.upload_time),
+        requires_python=_text(line.requires_python),
+        yanked=(_text(yanked) or "") if isinstance(yanked, str) else "" if yanked else None,
+        metadata=announced_digest,
+        provenance=_secure(line.provenance),
+    )  # fmt: skip
+
+
+def _linked(url: str, linked: anchors.Document, notes: Notes, project: str | None) -> Iterator[UpstreamFile]:
+    """The files that an HTML page links to."""
+    base, secure = url, place(url).scheme == "https"
+    if linked.base:
+        try:
+            base = cleaned(url, linked.base)
+        except UpstreamFault:
+            notes.add("the page's <base> is left out: it is no URL")
+    where = _Where(base, secure, project, notes)
+    for anchor in linked.anchors:
+        href = anchor.href
+        if not href or href.endswith("/") or href[0] in "?#":
+            continue
+        reference, _, fragment = href.partition("#")
+        filename = unquote(reference.partition("?")[0].rpartition("/")[2])
+        if not _is_kind(filename):
+            filename = anchor.text
+            if not _is_kind(filename):
+                continue
+        said = anchor.attributes
+        announced = said.get("data-core-metadata", said.get("data-dist-info-metadata"))
+        file = _checked(
+            filename, reference, _fragments(fragment), where,
+            size=_number(said.get("data-size")),
+            upload_time=moment(said.get("data-upload-time")),
+            requires_python=_text(said.get("data-requires-python")),
+            yanked=None if (yanked := said.get("data-yanked")) is None else _text(yanked) or "",
+            metadata=_announcement(announced),
+            provenance=_secure(said.get("data-provenance")),
+        )  # fmt: skip
+        if file is not None:
+            yield file
+
+
+def _checked(
+    filename: str, reference: str, hashes: dict[str, str], where: _Where, **said: Any
+) -> UpstreamFile | None:
+    """A file whose name, URL and hashes may be believed, or None and a note why not."""
+    try:
+        owner, _ = identity(filename)
+        if where.project not in (None, owner):
+            raise BadName(f"{filename[:80]!r} is no file of {where.project}")
+        url = cleaned(where.base, reference)
+        checked = _hashes(hashes)
+    except (BadName, UpstreamFault, ValueError) as error:
+        where.notes.add(f"{filename[:80]!r} is left out: {error}")
+        return None
+    if where.secure and url[:5] == "http:" and not any(name in _STRONG for name, _ in checked):
+        where.notes.add(f"{filename[:80]!r} is left out: it is reached by plain http, and has no hash")
+        return None
+    if not filename.endswith((".whl", ".whlx")):
+        said["metadata"] = None
+    return UpstreamFile(filename, url, checked, **said)
+
+
+def _hashes(given: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Hashes in lower case, by name. Raises `ValueError` where one of a known kind is malformed."""
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        algorithm, digest = name.lower(), value.lower()
+        if algorithm in DIGITS:
+            if not _is_digest(algorithm, digest):
+                raise ValueError(f"its {algorithm} is no such hash")
+            found[algorithm] = digest
+        elif len(found) < 20 and _ALGORITHM.fullmatch(algorithm) and _HEX.fullmatch(digest):
+            found[algorithm] = digest
+    return tuple(sorted(found.items()))
+
+
+def _is_digest(algorithm: str, digest: str) -> bool:
+    return len(digest) == DIGITS[algorithm] and _HEX.fullmatch(digest) is not None
+
+
+def _fragments(fragment: str) -> dict[str, str]:
+    """The hashes of a link's fragment, which may have other things in it (`egg=`, `subdirectory=`)."""
+    pairs = (piece.partition("=") for piece in fragment.split("&")[:20])
+    return {name.lower(): value for name, _, value in pairs if name.lower() in DIGITS}
+
+
+def _announcement(text: str | None) -> str | None:
+    """What `data-core-metadata` says: a SHA-256, '' for no more than that it is there, or None."""
+    if text is None or text.lower() == "false":
+        return None
+    algorithm, _, digest = text.lower().partition("=")
+    return digest if algorithm == "sha256" and _is_digest("sha256", digest) else ""
+
+
+def _owner(file: UpstreamFile) -> str:
+    return identity(file.filename)[0]
+
+
+def _is_kind(filename: str) -> bool:
+    return names.is_package(filename) or filename.endswith((".whlx", _VARIANTS))
+
+
+def unique(files: list[UpstreamFile], notes: Notes | None = None) -> tuple[UpstreamFile, ...]:
+    """Each name once, the first one."""
+    found: dict[str, UpstreamFile] = {}
+    for file in files:
+        known = found.setdefault(file.filename.casefold(), file)
+        if notes is not None and known.hashes != file.hashes:
+            notes.add(f"{file.filename[:80]!r} is there twice with other hashes: the first one is taken")
+    return tuple(found.values())
+
+
+def _name_of(project: str, files: list[UpstreamFile]) -> str:
+    """The project's name as its last file spells it."""
+    for file in reversed(files):
+        if names.is_package(file.filename):
+            return names.parse(file.filename).name
+    return project
+
+
+def _status(text: object) -> Status:
+    try:
+        return Status(str(text).lower())
+    except ValueError:
+        return Status.ACTIVE  # STA-3
+
+
+def _text(text: object) -> str | None:
+    """A text for people or specifiers, on one line and bounded; None for none."""
+    if not isinstance(text, str):
+        return None
+    return " ".join(_CONTROLS.sub(" ", text).split())[:MAX_TEXT] or None
+
+
+def _secure(url: object) -> str | None:
+    """An absolute https URL, as provenance must be (HTM-7)."""
+    if not isinstance(url, str) or not url.startswith("https://"):
+        return None
+    try:
+        return cleaned(url, url)
+    except UpstreamFault:
+        return None
+
+
+def _number(text: str | None) -> int:
+    if text is None or not re.fullmatch(r"[0-9]{1,16}", text):
+        return UNKNOWN
+    return min(int(text), MAX_SIZE)
+
+
+def moment(text: str | None) -> int:
+    """A time as pages have it, in microseconds since 1970; `UNKNOWN` for what is none."""
+    if not text or len(text) > 40:
+        return UNKNOWN
+    try:
+        when = datetime.fromisoformat(text)
+        return max(UNKNOWN, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND)
+    except (ValueError, OverflowError):
+        return UNKNOWN
+
+
+def _check_version(version: object) -> None:
+    """Only a version 1 of the simple API can be read (APV-4); none at all means 1.0."""
+    if version is not None and not re.match(r"1(\.|$)", str(version)):
+        raise UpstreamFault(
+            f"The upstream speaks version {str(version)[:20]!a} of the simple API, we read 1."
+        )

@@ -34,6 +34,9 @@ _NOT_HTML = re.compile(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+").fullmatch
 
+#: The hashes that readers take from a link, best first (HTM-2).
+_FRAGMENTS = ("sha256", "sha384", "sha512", "md5")
+
 _insertion_order = msgspec.json.Encoder()
 _sorted = msgspec.json.Encoder(order="sorted")
 
@@ -60,13 +63,19 @@ def page_json(page: Page, *, file_base: str) -> bytes:
     status: dict[str, str] = {"status": page.status.value}
     if page.status_reason and page.status_reason.strip():
         status["reason"] = page.status_reason
+    offered = _offered(page)
+    # From 1.1 on every file has a size (APV-3): where an upstream tells none, the page is one of 1.0.
+    sized = not page.origin or all(file.size >= 0 for file in offered)
     return to_json(
         {
-            "meta": {"api-version": API_VERSION, "_last-serial": page.serial},
+            "meta": {"api-version": API_VERSION if sized else "1.0", "_last-serial": page.serial},
             "name": page.project,
             "project-status": status,
             "versions": page.versions,
-            "files": [_json_file(file, file_base) for file in _offered(page)],
+            "files": [
+                _mirrored_json(file, file_base) if file.origin else _json_file(file, file_base)
+                for file in offered
+            ],
         }
     )
 
@@ -173,6 +182,8 @@ def _html_tail(serial: int | None = None) -> str:
 
 
 def _anchor(file: File, base: str) -> str:
+    if file.origin:
+        return _mirrored_anchor(file, base)
     attributes = f'href="{base}{file_path(file)}#sha256={file.sha256}"'
     if file.requires_python and (requires := _html_text(file.requires_python)):
         attributes += f' data-requires-python="{requires}"'
@@ -198,6 +209,46 @@ def _json_file(file: File, base: str) -> dict[str, object]:
         "upload-time": upload_time_text(file.upload_time),
         "yanked": yanked_json(file),
     }
+
+
+def _mirrored_anchor(file: File, base: str) -> str:
+    """A file of an upstream: as that says it (MIR-1), with the best hash that all readers take (HTM-2)."""
+    hashes = _hashes(file)
+    best = next((f"#{name}={hashes[name]}" for name in _FRAGMENTS if name in hashes), "")
+    attributes = f'href="{base}{file_path(file)}{best}"'
+    if file.requires_python and (requires := _html_text(file.requires_python)):
+        attributes += f' data-requires-python="{requires}"'
+    if file.announced or file.metadata_sha256:
+        said = f"sha256={file.metadata_sha256}" if file.metadata_sha256 else "true"
+        attributes += f' data-dist-info-metadata="{said}" data-core-metadata="{said}"'
+    if file.yanked is not None:
+        attributes += f' data-yanked="{_html_text(file.yanked)}"'
+    if file.provenance:
+        attributes += f' data-provenance="{_html_text(file.provenance)}"'
+    return f"<a {attributes}>{_html_text(file.filename)}</a><br />\n"
+
+
+def _mirrored_json(file: File, base: str) -> dict[str, object]:
+    """A file of an upstream: as that says it (MIR-1). What nobody knows is left out, never null."""
+    line = _json_file(file, base)
+    line["hashes"] = _hashes(file)
+    if file.announced and not file.metadata_sha256:
+        line["core-metadata"] = True
+    if file.size < 0:
+        del line["size"]
+    if file.upload_time < 0:
+        del line["upload-time"]
+    if file.provenance:
+        line["provenance"] = file.provenance
+    return line
+
+
+def _hashes(file: File) -> dict[str, str]:
+    """What is known of a mirrored file's bytes: what its upstream said, and the SHA-256 where it is known."""
+    hashes = dict(file.hashes)
+    if file.sha256:
+        hashes["sha256"] = file.sha256
+    return hashes
 
 
 def _html_text(text: str) -> str:

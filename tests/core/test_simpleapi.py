@@ -409,3 +409,44 @@ class TestFlat:
         sizes = [len(chunk) for chunk in flat_html([file()] * 2_000, file_base="")]
         assert len(sizes) > 2
         assert min(sizes[:-1]) >= CHUNK_BYTES
+
+
+class TestMirrored:
+    def mirrored(self, **changes: Any) -> Any:
+        said = {"origin": "up", "sha256": "", "md5": "", "size": -1, "upload_time": -1, **changes}
+        return file(**said)
+
+    def test_what_nobody_knows_is_left_out_and_the_page_says_1_0(self) -> None:
+        shown = read_json(page(self.mirrored(announced=True), origin="up"))
+        assert shown["meta"]["api-version"] == "1.0"
+        line = shown["files"][0]
+        assert line.keys() == {"filename", "url", "hashes", "requires-python", "core-metadata", "yanked"}
+        assert (line["hashes"], line["core-metadata"]) == ({}, True)
+        anchor = anchors(page_html(page(self.mirrored(announced=True), origin="up"), file_base=BASE))[0]
+        assert "#" not in anchor.attrib["href"]
+        assert anchor.attrib["data-core-metadata"] == "true"
+
+    def test_what_the_upstream_says_comes_through(self) -> None:
+        hashes = (("md5", "d5" * 16), ("sha1", "51" * 20), ("sha384", "38" * 48))
+        one = self.mirrored(
+            hashes=hashes,
+            size=5,
+            upload_time=0,
+            metadata_sha256="e7" * 32,
+            provenance="https://p.example/x?a&b",
+        )
+        shown = read_json(page(one, origin="up"))
+        assert shown["meta"]["api-version"] == "1.4"
+        line = shown["files"][0]
+        assert line["hashes"] == dict(hashes)
+        assert line["core-metadata"] == {"sha256": "e7" * 32}
+        assert line["upload-time"] == "1970-01-01T00:00:00.000000Z"
+        assert line["provenance"] == "https://p.example/x?a&b"
+        anchor = anchors(page_html(page(one, origin="up"), file_base=BASE))[0]
+        assert anchor.attrib["href"].endswith(f"#sha384={'38' * 48}")
+        assert anchor.attrib["data-provenance"] == "https://p.example/x?a&b"
+
+    def test_a_merged_page_keeps_own_lines_as_they_are(self) -> None:
+        own = file("demo-2.0.tar.gz")
+        alone = read_json(page(own))["files"]
+        assert read_json(page(own, self.mirrored(), origin="+"))["files"][:1] == alone

@@ -16,7 +16,7 @@ from pidex.core.model import Entry, PlaceState, Stat
 @pytest.mark.parametrize(("act", "kind"), [("upload", "ENOSPC"), ("adopt", "EIO"), ("delete", "EROFS")])
 def test_any_call_of_an_act_may_fail(act: str, kind: str) -> None:
     """The short form of `scripts/faults calls`: some calls of some acts."""
-    figures = calls.run((act,), (kind,), every=3)
+    figures = calls.run((act,), (kind,), every=5)
     assert int(str(figures["faults"])) > 1
 
 
@@ -26,8 +26,8 @@ def test_a_write_may_be_short() -> None:
 
 @pytest.mark.skipif(sqlite.impossible() is not None, reason=f"NOT TESTED: {sqlite.impossible()}")
 def test_any_call_of_sqlite_may_fail() -> None:
-    figures = sqlite.run(("upload",), ("EIO",), every=12)
-    assert int(str(figures["faults"])) > 2
+    figures = sqlite.run(("upload",), ("EIO",), every=25)
+    assert int(str(figures["faults"])) > 1
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE])

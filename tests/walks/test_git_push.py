@@ -19,6 +19,7 @@ import pytest
 from pidex.ingress import control
 from tests.samples import Sample, wheel, write
 from tests.walks.server import Server, environment, fetch, finish, until
+from tests.walks.sshd import Sshd
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
@@ -38,9 +39,9 @@ def git(*arguments: str | Path, cwd: Path, **environ: str) -> tuple[int, str]:
 class Clone:
     """A clone of the index's repository."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, *options: str) -> None:
         self.folder = folder
-        status, said = git("clone", "-q", url, folder, cwd=folder.parent)
+        status, said = git("clone", "-q", *options, url, folder, cwd=folder.parent)
         assert status == 0, said
         git("checkout", "-q", "-B", "main", cwd=folder)
 
@@ -161,6 +162,19 @@ def test_a_push_by_path_is_the_operators(index: Index, tmp_path: Path) -> None:
     assert f"remote: {demo[0]}: " in clone.refused()
     assert is_listed_now(index, "demo", demo)
     Clone(index.url(), tmp_path / "by-http")
+
+
+def test_a_push_over_ssh_is_the_operators(index: Index, tmp_path: Path) -> None:
+    with Sshd(tmp_path / "sshd") as sshd:
+        ssh = f"core.sshCommand={sshd.command}"
+        clone = Clone(sshd.url(index.repository), tmp_path / "clone", "-c", ssh)
+        demo = clone.write(wheel("demo", "1.0"))
+        assert "remote: main: 1 added" in clone.push()
+        assert is_listed_now(index, "demo", demo)
+        (clone.folder / demo[0]).write_bytes(demo[1][:-20])
+        assert f"remote: {demo[0]}: " in clone.refused()
+        assert is_listed_now(index, "demo", demo)
+    assert "Could not read from remote repository" in clone.refused()
 
 
 def test_what_is_refused_says_so_over_http(index: Index, tmp_path: Path) -> None:

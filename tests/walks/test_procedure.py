@@ -87,7 +87,7 @@ class Service(Supervisor):
 
     def __init__(self, programs: Path, home: Path, folder: Path) -> None:
         super().__init__(home, folder)
-        self.installed, self.folder = programs, folder
+        self.installed = programs
         self.port, self.ftp_port = preferred_port(), free_port()
         section = self.pidex(
             "service", "supervisor", "-p", str(self.port), "--ftp-port", str(self.ftp_port),

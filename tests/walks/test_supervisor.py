@@ -50,7 +50,7 @@ class Supervisor:
     """A supervisord of our own with one program, the server. `pid` and `state` are what it says of that."""
 
     def __init__(self, home: Path, folder: Path, *, replace: str = "exec ") -> None:
-        self.home, self.port = home, free_port()
+        self.home, self.folder, self.port = home, folder, free_port()
         self.programs = make(CLIENTS["supervisor"]) / "bin"
         (home / "supervisord.conf").write_text(CONFIGURATION.format(home=home, user=os.getuid()))
         (home / "run-index.sh").write_text(
@@ -163,3 +163,26 @@ def test_s9_lines_arrive_as_they_are_made(supervisor: Supervisor) -> None:
     lines = [line for line in supervisor.log.splitlines() if "/simple/not-there-" in line]
     assert len(lines) == 3
     assert "deprecat" not in supervisor.log.lower()
+
+
+def test_s25_a_restart_of_supervisor_leaves_one_server(supervisor: Supervisor) -> None:
+    """As `/etc/init.d/supervisor stop; start` does it, three times in a row: one server, at the same URL."""
+    for _ in range(3):
+        before = family(supervisor.pid)
+        supervisor.end()
+        until(lambda before=before: not any(each.alive for each in before), why=f"left: {before}")  # type: ignore[misc]
+        supervisor.start()
+        supervisor.wait()
+    until(lambda: "RUNNING" in supervisor.ctl("status"))
+    assert serving(supervisor.folder) == {supervisor.pid}
+
+
+def serving(folder: Path) -> set[int]:
+    """The processes with this folder in their command line that run `pidex serve`."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"serve" in words and os.fsencode(folder) in words:
+                found.add(int(path.parent.name))
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -16,6 +17,8 @@ MAX_URL: Final = 4_096
 _UNWANTED: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff\\]")
 _NUMERIC: Final = re.compile(r"[\d.]+|.*:.*", re.ASCII)
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[\d.]+|[0-9A-Fa-f:.]+", re.ASCII)
+#: An absolute URL that is as it should be already.
+_PLAIN: Final = re.compile(r"(https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?)/[A-Za-z0-9._~!$'()*+,;=:%/-]*")
 _PORTS: Final = {"http": 80, "https": 443}
 #: IPv6 networks that hold an IPv4 address, and the bits after it.
 _EMBEDDED: Final = ((ip_network("64:ff9b::/96"), 0), (ip_network("2002::/16"), 80), (ip_network("::/96"), 0))
@@ -48,6 +51,10 @@ def place(url: str) -> Place:
 
 def cleaned(base: str, reference: str) -> str:
     """A link of a page as an absolute URL, without credentials and fragment. Raises `UpstreamFault`."""
+    plain = _PLAIN.fullmatch(reference)
+    if plain is not None and len(reference) <= MAX_URL and "/." not in reference:
+        _known_server(plain[1])
+        return reference
     if _UNWANTED.search(reference):
         raise UpstreamFault("A link has characters that no URL has.")
     try:
@@ -57,6 +64,11 @@ def cleaned(base: str, reference: str) -> str:
         raise UpstreamFault("A link is no URL.") from None
     place(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+
+
+@lru_cache(maxsize=1_024)  # a page of thousands of files names one or two
+def _known_server(start: str) -> Place:
+    return place(f"{start}/")
 
 
 def shown(url: str) -> str:

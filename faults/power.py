@@ -204,7 +204,7 @@ def listed(folder: Path, data: Path) -> dict[str, str]:
     source = app.Source({"folders": (str(folder),), "data": str(data), "guard": ""}, {})
     pidex = app.build(source.settings(), {}, create=True)
     try:
-        main.restart(pidex)
+        main.__dict__["restart"](pidex)  # what every start does first, wherever it is written
         stop = threading.Event()
         stop.set()
         pidex.pushes(lambda paths: None).run(stop)

@@ -35,7 +35,8 @@ def free_port() -> int:
 def environment(**extra: str) -> dict[str, str]:
     """The environment without settings of pidex, git and Python."""
     outside = re.compile(r"PIDEX_|GIT_|PYTHON|PIP_|.*_PROXY$", re.IGNORECASE)
-    return {name: value for name, value in os.environ.items() if not outside.match(name)} | extra
+    kept = {name: value for name, value in os.environ.items() if not outside.match(name)}
+    return kept | {"PIDEX_NO_UPSTREAM": "yes"} | extra
 
 
 @dataclass

@@ -376,8 +376,9 @@ class LocalUpstream:
         if self.shape == "links" or found is None:
             return Answer(404, {}, b"no such project")
         if fault == "many":
-            found = [Shelved(f"{name}-{number}.tar.gz", b"", name) for number in range(1_000_001)]
-            return Answer(200, {"content-type": V1_JSON}, _many(found))
+            line = f'{{"filename":"{name}-1.tar.gz","url":"x.tar.gz","hashes":{{}}}},'.encode()
+            many = b'{"meta":{},"files":[' + line * 1_000_000 + line[:-1] + b"]}"
+            return Answer(200, {"content-type": V1_JSON}, many)
         if fault == "huge":
             return Answer(200, {"content-type": V1_JSON}, b'{"files": [' + b" " * (100 << 20) + b"]}")
         if fault == "deep":
@@ -522,13 +523,6 @@ def metadata_of(sample: Sample) -> bytes | None:
     except (PidexError, BadName):
         return None
     return facts.metadata
-
-
-def _many(found: Iterable[Shelved]) -> bytes:
-    lines = ",".join(
-        f'{{"filename":"{each.filename}","url":"{each.filename}","hashes":{{}}}}' for each in found
-    )
-    return f'{{"meta":{{"api-version":"1.0"}},"name":"x","files":[{lines}]}}'.encode()
 
 
 def _wrong(fault: str, name: str, files: Iterable[dict[str, Any]]) -> Iterator[Any]:

@@ -6,7 +6,10 @@ import argparse
 import asyncio
 import hashlib
 import random
+import ssl
+import subprocess
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -268,6 +271,52 @@ def test_bad_lines_cost_themselves_alone(fault: str) -> None:
         assert all(file.filename.startswith("demo-") for file in page.files)
         assert all(file.url.startswith("http://") and "@" not in file.url for file in page.files)
         assert all(UNKNOWN <= file.size < 1 << 50 for file in page.files)
+
+
+def test_a_proxy_is_asked_for_names_that_it_resolves() -> None:
+    with local_upstream(WHEEL) as local:
+        proxy = local.url.removesuffix("/simple/")
+
+        async def work(variables: dict[str, str], **changes: Any) -> None:
+            where = settings(local, url="http://index.example/simple/", retries=0, **changes)
+            upstream = HttpUpstream(where, variables=variables)
+            assert await upstream.project("demo") is None  # the local upstream is no proxy: it says 404
+            await upstream.close()
+
+        asyncio.run(work({}, proxy=proxy))
+        asyncio.run(work({"HTTP_PROXY": proxy}))
+        assert [each.path for each in local.log] == ["http://index.example/simple/demo/"] * 2
+
+
+def test_an_own_ca_and_netrc(tmp_path: Path) -> None:
+    certificate, key, logins = tmp_path / "ca.pem", tmp_path / "key.pem", tmp_path / "netrc"
+    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=index"
+    subject = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(
+        ["openssl", *made.split(), *subject, "-out", certificate, "-keyout", key],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    logins.write_text("machine 127.0.0.1 login u password pw\n")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    with local_upstream(WHEEL, tls=context, login="Basic dTpwdw==") as local:
+        assert ask(local, page_of, ca=str(certificate), auth="netrc", netrc=str(logins)).files
+        with pytest.raises(UpstreamFault, match="certificate"):
+            ask(local, page_of, auth="netrc", netrc=str(logins))
+        with pytest.raises(UpstreamFault, match="netrc"):
+            ask(local, page_of, ca=str(certificate), auth="netrc", netrc=str(tmp_path / "none"))
+
+
+def test_what_a_url_leads_to_is_found_out() -> None:
+    with local_upstream(WHEEL, OTHER) as local:
+        assert ask(local, page_of, url=local.url.removesuffix("simple/")).files
+    with local_upstream(WHEEL, OTHER, shape="links") as local:
+        flat = ask(local, page_of, kind="auto", url=f"{local.url}?C=N")
+        assert [file.filename for file in flat.files] == [WHEEL[0]]
+    with local_upstream(shape="apache") as local:
+        local.add(OTHER, project="Other_Thing")
+        found = ask(local, lambda up: page_of(up, "other-thing"), kind="links")
+        assert [file.filename for file in found.files] == [OTHER[0]]
 
 
 async def survive(local: LocalUpstream, chance: random.Random) -> None:

@@ -140,15 +140,13 @@ class Requests:
         self, method: str, url: str, headers: Mapping[str, str], retries: int | None
     ) -> aiohttp.ClientResponse:
         left = self._settings.retries if retries is None else retries
-        wait, began = FIRST_WAIT, self._clock()
+        wait = FIRST_WAIT
         while True:
             try:
                 response = await self._followed(method, url, headers)
             except TROUBLE as error:
-                # Within the time that connecting may take: whoever waits is told by then.
-                if left <= 0 or isinstance(error, TimeoutError) or _refused(error) is not None:
-                    raise self._failure(error, url) from None
-                if self._clock() - began + wait > self._settings.connect_timeout:
+                # A server that is not reached is told at once, and tried again when its breaker lets us.
+                if left <= 0 or isinstance(error, (aiohttp.ClientConnectorError, TimeoutError)):
                     raise self._failure(error, url) from None
             else:
                 if response.status not in RETRIED:
@@ -209,7 +207,7 @@ class Requests:
             breaker.left()
             raise
         except TROUBLE as error:
-            if _refused(error) is not None:
+            if _refused(error) is not None or isinstance(error, aiohttp.ClientConnectorCertificateError):
                 breaker.left()
             elif isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
                 breaker.unreachable()

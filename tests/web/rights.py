@@ -37,6 +37,15 @@ RULES: dict[str, dict[str, str]] = {
     # A clone holds every project, and metrics count them: for who may read all of them.
     "whole": {"-": "401 403 + + + 403 +"},
     "push": {"-": "401 403 403 + + + +"},
+    # Pages send strangers to where they sign in, and signed-in people away from there.
+    "person": {"-": "303 + + + + + +"},
+    "guest": {"-": "+ 303 303 303 303 303 303"},
+    "sender": {"-": "303 403 403 + + + +"},
+    "manager": {
+        "mine": "303 404 403 403 + + +",
+        "other": "303 404 403 403 + 404 +",
+        "open": "303 403 403 403 + 403 +",
+    },
 }
 
 #: Method and route, rule, and what '+' is: 200 where nothing else is said. Redirects say the same of each
@@ -97,6 +106,33 @@ DELETE /-/api/v1/indexes/{index}/projects/{project}/files/{filename}      own
 PUT  /-/api/v1/indexes/{index}/projects/{project}/files/{filename}/yank   maintain
 DELETE /-/api/v1/indexes/{index}/projects/{project}/files/{filename}/yank maintain
 POST /-/api/v1/indexes/{index}/projects/{project}/files/{filename}/restore own
+GET  /-/search                                                            open
+GET  /-/setup                                                             open
+GET  /-/why                                                               open
+POST /-/prefer                                                            open    303
+GET  /-/login                                                             guest
+POST /-/login                                                             open    400
+POST /-/logout                                                            open    303
+GET  /-/account                                                           person
+POST /-/tokens                                                            known
+POST /-/tokens/{token}/revoke                                             known   404
+POST /-/password                                                          known   403
+GET  /-/upload                                                            sender
+POST /-/upload                                                            upload
+GET  /project/{name}/                                                     read
+GET  /project/{name}/{version}/                                           read
+GET  /project/{name}/-/files/                                             read
+GET  /project/{name}/-/history/                                           read
+GET  /project/{name}/-/dependencies/                                      read
+GET  /project/{name}/-/file/{filename}/                                   read
+GET  /project/{name}/-/file/{filename}/{path:path}                        read    404
+GET  /project/{name}/-/manage/                                            manager
+POST /project/{name}/-/yank                                               maintain 303
+POST /project/{name}/-/unyank                                             maintain 303
+POST /project/{name}/-/status                                             own     303
+POST /project/{name}/-/owners                                             own     303
+POST /project/{name}/-/restore                                            own     303
+POST /project/{name}/-/delete                                             own
 GET  /-/api/v1/tokens                                                     known
 POST /-/api/v1/tokens                                                     known   201
 DELETE /-/api/v1/tokens/{token}                                           known   404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,17 @@ PATHS = (
     "/-/api/v1/indexes/main/projects/{name}/files/{file}",
     "/-/api/v1/indexes/main/projects/{name}/files/{file}/yank",
     "/-/api/v1/indexes/main/projects/{name}/files/{file}/restore",
+)  # fmt: skip
+#: Pages for people.
+PAGES = (
+    "/-/search", "/-/search?q={name}", "/-/search?q=thing&order=newest", "/-/search?q={name}s&status=active",
+    "/-/setup", "/-/why?subject={name}", "/-/why?subject={file}", "/-/upload", "/-/account", "/-/login",
+    "/project/{name}/", "/project/{spelled}/", "/project/{name}/1.0/", "/project/{name}/-/files/",
+    "/project/{name}/-/history/", "/project/{name}/-/dependencies/", "/project/{name}/-/manage/",
+    "/project/{name}/-/yank", "/project/{name}/-/unyank", "/project/{name}/-/status",
+    "/project/{name}/-/owners", "/project/{name}/-/restore", "/project/{name}/-/delete",
+    "/project/{name}/-/file/{file}/", "/project/{name}/-/file/{file}/x", "/project/pub-one/-/dependencies/",
+    "/-/prefer", "/-/logout", "/-/tokens", "/-/tokens/9/revoke", "/-/password",
 )  # fmt: skip
 CALLS = (
     "<methodName>list_packages</methodName>",
@@ -105,6 +117,13 @@ def requests(project: str, digest: str, tag: str) -> Iterator[Request]:
         yield "GET", path, [("range", "bytes=0-9")], b""
         yield "GET", path, [("accept-encoding", "gzip")], b""
         yield "GET", path, [("origin", "https://app.test")], b""
+    for page in map(filled, PAGES):
+        kind = "application/x-www-form-urlencoded"
+        yield "GET", page, [("accept", "text/html")], b""
+        yield "GET", page, [("accept", "text/html"), ("accept-encoding", "gzip")], b""
+        if page != "/-/tokens":
+            form_of = b"version=1.0&status=active&subject=ann&filename=" + values["{file}"].encode()
+            yield "POST", page, [("content-type", kind), ("origin", "http://index.test:8080")], form_of
     for call in map(filled, CALLS):
         body = f"<?xml version='1.0'?><methodCall>{call}</methodCall>".encode()
         yield "POST", "/pypi", [("content-type", "text/xml")], body
@@ -117,7 +136,11 @@ def requests(project: str, digest: str, tag: str) -> Iterator[Request]:
 
 def told(answer: Answer) -> tuple[object, ...]:
     headers = {name: value for name, value in answer.headers.items() if name != "date"}
-    body = re.sub(rb'"used":[0-9]+', b'"used":0', answer.body)  # when a token was noted is a clock's matter
+    body = answer.body
+    if headers.get("content-encoding") == "gzip":  # what is compressed beside the name goes by its letters
+        del headers["content-length"]
+        body = gzip.decompress(body)
+    body = re.sub(rb'"used":[0-9]+', b'"used":0', body)  # when a token was noted is a clock's matter
     return answer.status, headers, body, answer.complete
 
 
@@ -215,7 +238,8 @@ def test_every_route_is_asked(tmp_path: Path) -> None:
     """A new route has to be asked here, too."""
     town = built(tmp_path)
     values = names_of(SECRET, HEX)
-    paths = {"".join(values.get(part, part) for part in _parts(path)).partition("?")[0] for path in PATHS}
+    every = (*PATHS, *PAGES)
+    paths = {"".join(values.get(part, part) for part in _parts(path)).partition("?")[0] for path in every}
     routes = [route for route in town.house.site.router.routes if isinstance(route, Route)]
     for route in routes:
         assert any(route.path_regex.match(path) for path in paths), route.path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from markupsafe import Markup, escape
@@ -87,27 +86,27 @@ def ago(text: Translations, seconds: float) -> str:
 
 
 def _counted(text: Translations, unit: str, count: int, *, past: bool) -> str:
-    n: Any = text.ngettext
+    ngettext = text.ngettext
     told = {
         "minutes": (
-            n("%(num)d minute ago", "%(num)d minutes ago", count),
-            n("in %(num)d minute", "in %(num)d minutes", count),
+            ngettext("%(num)d minute ago", "%(num)d minutes ago", count),
+            ngettext("in %(num)d minute", "in %(num)d minutes", count),
         ),
         "hours": (
-            n("%(num)d hour ago", "%(num)d hours ago", count),
-            n("in %(num)d hour", "in %(num)d hours", count),
+            ngettext("%(num)d hour ago", "%(num)d hours ago", count),
+            ngettext("in %(num)d hour", "in %(num)d hours", count),
         ),
         "days": (
-            n("%(num)d day ago", "%(num)d days ago", count),
-            n("in %(num)d day", "in %(num)d days", count),
+            ngettext("%(num)d day ago", "%(num)d days ago", count),
+            ngettext("in %(num)d day", "in %(num)d days", count),
         ),
         "months": (
-            n("%(num)d month ago", "%(num)d months ago", count),
-            n("in %(num)d month", "in %(num)d months", count),
+            ngettext("%(num)d month ago", "%(num)d months ago", count),
+            ngettext("in %(num)d month", "in %(num)d months", count),
         ),
         "years": (
-            n("%(num)d year ago", "%(num)d years ago", count),
-            n("in %(num)d year", "in %(num)d years", count),
+            ngettext("%(num)d year ago", "%(num)d years ago", count),
+            ngettext("in %(num)d year", "in %(num)d years", count),
         ),
     }[unit]
     return str(told[0 if past else 1]) % {"num": count}

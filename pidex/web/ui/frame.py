@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,7 @@ _HEADERS = {
 }
 log = logging.getLogger("pidex.web")
 
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _VARY = "Accept-Encoding, Accept-Language, Cookie, Authorization"
 _BY_ORIGIN = "Host, Forwarded, X-Forwarded-Host, X-Forwarded-Proto, X-Forwarded-Prefix"
 
@@ -274,7 +276,7 @@ class Frame:
             "visit": visit,
             "up": visit.up,
             "root": root,
-            "version": __version__,
+            "program": __version__,
             "assets": {name: f"{root}-/static/{each.hash}/{name}" for name, each in welcome.assets().items()},
             "csrf": _masked(visit.session.csrf) if visit.session else "",
             "languages": language.LANGUAGES,
@@ -284,8 +286,8 @@ class Frame:
             "done": visit.query.get("done", ""),
         }
         text: str = environment(visit.language).get_template(shown.template).render(told | {**shown.values})
-        # What was uploaded may hold half a surrogate pair, which no page can.
-        return text.encode("utf-8", "replace").decode()
+        # What was uploaded, or asked, may hold half a surrogate pair or a control, which no page can.
+        return _UNPRINTABLE.sub("\ufffd", text)
 
     def _control(self, visit: Visit) -> str:
         if visit.by.name is not None or visit.form is not None:
@@ -300,14 +302,16 @@ class Frame:
             {"allow": ", ".join([*path.methods, "OPTIONS"])} if isinstance(told, MethodNotAllowed) else None
         )
         accept = call.headers.get("accept")
-        if more or negotiation.error_type(accept) != "text/html" or call.status:
+        kind = negotiation.error_type(accept)
+        lost = isinstance(told, Unauthenticated) and call.method != "POST" and call.by.name is None
+        if more or call.status or (kind != "text/html" and (kind.endswith("json") or not lost)):
             await call.reply(refusal(told, accept, private=True, head=call.head, more=more))
             return
         cookies, session = cookies_of(call.headers.get("cookie")), None
         if call.by.via == "session":
             session = await self.session(cookies)
         visit = Visit(call, call.by, session, cookies, {})
-        if isinstance(told, Unauthenticated) and call.method != "POST" and call.by.name is None:
+        if lost:
             await self.send(visit, Moved(f"-/login?next={quote(visit.here, safe='')}"))
             return
         await self.send(visit, Shown("error.html", {"error": told}, told.status))

@@ -34,6 +34,7 @@ class Sent:
     project: str = ""
     version: str = ""
     warnings: tuple[str, ...] = ()
+    http: int = 200
 
 
 def form(parts: Parts, visit: Visit) -> Outcome:
@@ -52,8 +53,8 @@ async def take(frame: Frame, call: Call) -> None:
     sent, visit = reading.sent, reading.visit
     if visit is None or not sent:
         raise BadRequest("No file was chosen.")
-    bad = [each for each in sent if each.code]
-    status = 200 if len(bad) < len(sent) else 400
+    # Where nothing at all was stored, the answer is that of the first file.
+    status = 200 if any(not each.code for each in sent) else sent[0].http
     if negotiation.error_type(call.headers.get("accept")) != "text/html":
         told = [
             {
@@ -164,7 +165,7 @@ class _Reading:
                 await self._frame.thread(partial(self._store, self.visit, stage, self._filename))
             )
         except PidexError as error:
-            self.sent.append(Sent(self._filename[:300], "refused", str(error), error.code))
+            self.sent.append(Sent(self._filename[:300], "refused", str(error), error.code, http=error.status))
         finally:
             if stage is not None:
                 await self._frame.thread(stage.close)

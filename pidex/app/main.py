@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SNAPSHOT_SECONDS = 600.0
 #: Seconds between two foldings of the numbers of workers that have ended.
 FOLD_SECONDS = 5.0
+#: Seconds between two looks whether there is something new to be searched; a search looks itself, too.
+FOLLOW_SECONDS = 2.0
 #: What only a restart changes.
 FIXED = ("host", "port", "socket", "workers", "data", "tls_cert", "tls_key", "grace", "ftp_port", "ftp_host")
 
@@ -197,6 +199,7 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
         "metrics": lambda stop: _fold(pidex.metrics, stop),
         "control": Control(pidex.data, pidex.calls(pushes)).run,
         "git": pushes.run,
+        "search": lambda stop: _follow(pidex, stop),
     }
     if ftp is not None:
         loops["ftp"] = lambda stop: pidex.ftp(ftp).run(stop)
@@ -216,6 +219,14 @@ def _snapshots(pidex: Pidex, stop: threading.Event) -> None:
         if snapshots.due(folder, pidex.clock()):
             snapshots.take(catalogue, folder, pidex.clock(), keep=pidex.settings.snapshots)
             log.info("Took the daily snapshot of the catalogue.")
+
+
+def _follow(pidex: Pidex, stop: threading.Event) -> None:
+    """Keep what searches look through in step with the catalogue."""
+    search, probe = pidex.search(), pidex.catalogue.probe()
+    while not stop.wait(FOLLOW_SECONDS):
+        if probe.changed():
+            search.follow(stop.is_set)
 
 
 def _fold(metrics: Metrics, stop: threading.Event) -> None:

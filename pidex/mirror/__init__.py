@@ -46,7 +46,7 @@ class Mirror(Mirrored):
 
     The async ones run on one event loop at a time, which is also used for what goes on in the background.
     `settings(name)` says how an upstream is reached, `connect` makes its client, `inspector` looks into
-    wheels whose metadata cannot be had otherwise. What is in `store` and below `folder` may vanish at any time.
+    wheels whose metadata cannot be had otherwise. What is in `store` and below `folder` may vanish any time.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Mirror(Mirrored):
         await self.pages.refresh(upstream, project, force=force)
 
     async def open(self, file: File) -> Reading:
-        """The bytes of a mirrored file: of the vault, or `Arriving`: to be asked by `reach` before reading."""
+        """The bytes of a mirrored file: those of the vault, or `Arriving`, which `reach` waits for."""
         return await self.files.open(file)
 
     async def metadata(self, file: File) -> bytes:
@@ -145,7 +145,9 @@ class Mirror(Mirrored):
                 return await self._connections.in_thread(function)
             except NotFetched as missing:
                 await self.provide(missing)
-        raise UpstreamDown("The upstreams' pages change faster than they can be read. Try again.")
+        raise UpstreamDown(
+            "What is fetched cannot be held: see whether the data directory can be written to."
+        )
 
     def settle(self, function: Callable[[], T]) -> T:
         """As `resolved`, for who has no event loop: a command."""

@@ -7,9 +7,11 @@ import re
 
 from pidex.core import names
 from pidex.core.errors import Changing, NotFound, PidexError
+from pidex.core.interfaces import Handle
 from pidex.core.model import File
 from pidex.core.negotiation import encoding, etag_matches
 from pidex.core.simpleapi import file_path
+from pidex.mirror import Mirror
 from pidex.web.call import Call
 from pidex.web.files import OpenFile, answer, check, file_headers, pump
 from pidex.web.listings import send
@@ -19,6 +21,8 @@ from pidex.web.site import Site
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SIDECARS = (".metadata", ".asc")
+#: Seconds for which a mirrored file is served without asking its page again whether it may be had.
+KEPT_SECONDS = 10.0
 
 
 async def download(site: Site, call: Call) -> None:
@@ -59,6 +63,9 @@ async def find(site: Site, call: Call) -> None:
 
 async def _file(site: Site, call: Call, digest: str, filename: str) -> None:
     opened = site.files.find(call.path)
+    if opened is not None and opened.until is not None and site.clock() >= opened.until:
+        site.files.drop(call.path, opened)
+        opened = None
     # Opened for somebody who may have it: others are told by the resolver what there is for them.
     if opened is not None and site.gate.sees(call.by, call.index, "download", opened.file.project):
         try:
@@ -77,17 +84,28 @@ async def _file(site: Site, call: Call, digest: str, filename: str) -> None:
 async def _open(site: Site, call: Call, digest: str, filename: str) -> OpenFile:
     """Find and open a file. Raises `NotFound`, `Changing`, or `Busy` while its project is being read."""
 
-    def locate() -> OpenFile:
+    def locate() -> tuple[File, Handle | None]:
         file = site.resolver.locate(call.index, digest, filename, by=call.by)
         call.audience = site.gate.audience(call.by, call.index, "download", file.project)
-        handle = site.resolver.open(file)
-        return OpenFile(call.index, file, handle, _headers(site, call), private=call.audience.private)
+        return file, None if file.origin else site.resolver.open(file)
 
     seen = site.pages.changes
-    opened = await site.pages.patiently(locate, call.index, _project(filename))
-    if seen == site.pages.changes:  # else it may be gone from the index since it was found
+    file, handle = await site.pages.patiently(locate, call.index, _project(filename))
+    if handle is None:
+        handle = await mirror_of(site).open(file)
+    opened = OpenFile(call.index, file, handle, _headers(site, call), private=call.audience.private)
+    if file.origin:
+        opened.until = site.clock() + KEPT_SECONDS
+    # Else it may be gone from the index since it was found; what is on its way is gone when it has come.
+    if seen == site.pages.changes and opened.reach is None:
         site.files.put(call.path, opened)
     return opened
+
+
+def mirror_of(site: Site) -> Mirror:
+    """What a mirrored file is read from."""
+    assert site.mirror is not None, "no mirror lists mirrored files"
+    return site.mirror
 
 
 async def _serve(site: Site, call: Call, opened: OpenFile) -> None:
@@ -97,6 +115,8 @@ async def _serve(site: Site, call: Call, opened: OpenFile) -> None:
     if span is None:
         await call.reply(told)
         return
+    if opened.reach is not None and span[0] < span[1]:
+        await opened.reach(*span)  # what the upstream says instead is still an answer of its own
     data = opened.small() if told is opened.whole else None
     if data is not None:
         await call.reply(told, data)
@@ -105,7 +125,7 @@ async def _serve(site: Site, call: Call, opened: OpenFile) -> None:
         await call.reply(told)
         return
     await call.start(told)
-    call.sent, whole = await pump(handle, span, call.send, call.receive, site.readers)
+    call.sent, whole = await pump(opened, span, call.send, call.receive, site.readers)
     if not whole:
         site.cut.add()
         site.files.drop(call.path, opened)
@@ -120,7 +140,7 @@ async def _metadata(site: Site, call: Call, digest: str, filename: str) -> None:
 
     def build() -> Built:
         file = site.resolver.locate(call.index, digest, filename, by=call.by)
-        if file.metadata_sha256 is None:
+        if file.metadata_sha256 is None and not file.announced:
             raise NotFound(f"{filename} has no .metadata beside it.")
         data = site.resolver.metadata(call.index, file, by=call.by)
         return Built((data,), "application/octet-stream", _headers(site, call)["cache-control"])
@@ -134,7 +154,8 @@ async def _signature(site: Site, call: Call, digest: str, filename: str) -> None
     """The detached signature that lies beside a file in its folder, and is never listed."""
 
     def read() -> bytes | None:
-        return site.signature(site.resolver.locate(call.index, digest, filename, by=call.by))
+        file = site.resolver.locate(call.index, digest, filename, by=call.by)
+        return None if file.origin else site.signature(file)
 
     data = await site.pages.patiently(read, call.index, _project(filename))
     if data is None:

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from email.utils import formatdate
+from typing import Any
 from urllib.parse import quote
 
 from pidex.core import ranges
-from pidex.core.errors import Changing
+from pidex.core.errors import Changing, PidexError
 from pidex.core.interfaces import Handle
 from pidex.core.model import File
 from pidex.core.negotiation import etag_matches
@@ -25,21 +26,29 @@ IMMUTABLE = "max-age=31536000, immutable"
 Message = dict[str, object]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Mapping[str, object]]]
+#: Waits for bytes after an offset of an answer that ends somewhere; up to where they may be read.
+Reach = Callable[[int, int], Awaitable[int]]
 
 
 class OpenFile:
     """A listed file with its descriptor and its headers. Closed when nobody uses it and nobody keeps it.
 
-    `private`: whether strangers may not have it.
+    `private`: whether strangers may not have it. Mirrored ones: `until` is when its page is to be asked again
+    whether it may be had (Unix time), and `reach` waits for bytes that are on their way.
     """
 
-    __slots__ = ("_kept", "_users", "etag", "file", "handle", "index", "last_modified", "private", "whole")
+    __slots__ = (
+        "_kept", "_users", "etag", "file", "handle", "index", "last_modified", "private", "reach", "until",
+        "whole",
+    )  # fmt: skip
 
     def __init__(
         self, index: str, file: File, handle: Handle, headers: Mapping[str, str], *, private: bool
     ) -> None:
         self.index, self.file, self.handle, self.private = index, file, handle, private
-        self.etag = f'"{file.sha256}"'
+        self.etag = f'"{file.sha256 or file.blake2b_256}"'
+        self.until: float | None = None
+        self.reach: Reach | None = getattr(handle, "reach", None)
         self.last_modified = formatdate(file.upload_time // 1_000_000, usegmt=True)
         self._users, self._kept = 0, False
         always = {"etag": self.etag, "last-modified": self.last_modified, **headers}
@@ -168,20 +177,24 @@ async def check(handle: Handle, pool: Executor) -> None:
 
 
 async def pump(
-    handle: Handle, span: tuple[int, int], send: Send, receive: Receive, pool: Executor
+    opened: OpenFile, span: tuple[int, int], send: Send, receive: Receive, pool: Executor
 ) -> tuple[int, bool]:
     """Send the bytes of `span`, start and end, each block checked after it was read and before it goes out.
 
-    Returns how many bytes went out, and whether that was all. Where the file changes or the client goes, it
-    returns without the last message, and the connection is cut.
+    Returns how many bytes went out, and whether that was all. Where the file changes, turns out not to be
+    what its upstream declared, or the client goes, it returns without the last message, which cuts it off.
     """
+    handle, reach = opened.handle, opened.reach
     loop = asyncio.get_running_loop()
     gone = asyncio.ensure_future(_disconnected(receive))
     start, end = span
     offset = start
+    limit = end if reach is None else start
     try:
         while offset < end and not gone.done():
-            length = min(BLOCK_BYTES, end - offset)
+            if offset >= limit and reach is not None:
+                limit = await _either(reach(offset, end), gone)
+            length = min(BLOCK_BYTES, limit - offset)
             data = handle.read_cached(offset, length)
             if not data:
                 data = await loop.run_in_executor(pool, handle.read, offset, length)
@@ -190,13 +203,24 @@ async def pump(
                 break
             offset += len(data)
             await send({"type": "http.response.body", "body": data, "more_body": offset < end})
-    except (Changing, OSError, RuntimeError):
+    except (PidexError, OSError, RuntimeError):
         return offset - start, False  # RuntimeError: the server's word for a connection that has gone
     finally:
         gone.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await gone
     return offset - start, offset >= end
+
+
+async def _either(reach: Awaitable[int], gone: asyncio.Future[None]) -> int:
+    """What `reach` says. Raises `OSError` where the client goes first."""
+    reaching = asyncio.ensure_future(reach)
+    both: set[asyncio.Future[Any]] = {reaching, gone}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if not reaching.done():
+        reaching.cancel()
+        raise OSError("the client has gone")
+    return reaching.result()
 
 
 def location(base: str, path: str) -> str:

@@ -44,6 +44,8 @@ async def project(site: Site, call: Call) -> None:
         return
     address = Address(call.path, call.index, normalised, audience=call.audience)
     try:
+        if site.mirror is not None and "no-cache" in call.headers.get("cache-control", "").lower():
+            await site.pages.renew(address, by=call.by)
         variant = await site.pages.project(address, _slot(site, call), by=call.by)
     except NotFound as error:
         fallback = site.options.fallback_url

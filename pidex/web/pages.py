@@ -6,7 +6,9 @@ import asyncio
 import gzip
 import hashlib
 import re
+import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -15,9 +17,12 @@ from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from pidex.core import negotiation, simpleapi
-from pidex.core.errors import Busy, NotAcceptable, NotFound
-from pidex.core.model import Principal
+from pidex.core.errors import Busy, NotAcceptable, NotFetched, NotFound, UpstreamDown
+from pidex.core.interfaces import Clock
+from pidex.core.listing import EVERYTHING
+from pidex.core.model import Page, Principal
 from pidex.core.permissions import Action
+from pidex.mirror import Mirror
 from pidex.resolver import Resolver
 from pidex.web.options import Options
 from pidex.web.replies import EVERYBODY, SAFE, Audience, Headers, Reply
@@ -27,6 +32,8 @@ from pidex.web.shelf import Entry, Key, Shelf, Slot, Variant
 POLL_SECONDS = 0.05
 #: Seconds after which such a page is tried again even where nothing seems to have changed.
 RETRY_SECONDS = 1.0
+#: How often one answer has the same thing fetched from an upstream.
+MAX_FETCHES = 3
 #: Bytes: a smaller page is not worth compressing.
 COMPRESS_BYTES = 512
 #: Bytes: a longer body is sent in pieces, and kept compressed.
@@ -58,7 +65,7 @@ class Probe(Protocol):
 class Built:
     """A page before it is compressed: its chunks and what its headers need.
 
-    `directives`: its Cache-Control, but for 'private'.
+    `directives`: its Cache-Control, but for 'private'. `mirrored`: an upstream has a part in it.
     """
 
     chunks: Iterable[bytes]
@@ -67,6 +74,7 @@ class Built:
     serial: int | None = None
     valid_until: float | None = None
     more: Mapping[str, str] | None = None
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,10 @@ class Pages:
         pool: Executor,
         dropped: Callable[[str | None, str | None], None] = lambda _index, _project: None,
         rights: Callable[[str | None], bool] = lambda _index: True,
+        mirror: Mirror | None = None,
+        clock: Clock = time.time,
     ) -> None:
+        self._mirror, self._clock = mirror, clock
         self._resolver, self._probe, self._options = resolver, probe, options
         self._want, self._pool, self._dropped, self._rights = want, pool, dropped, rights
         self.shelf = Shelf(options.page_cache)
@@ -162,15 +173,46 @@ class Pages:
 
         def build() -> Built:
             page = self._resolver.page(address.index, address.project, by=by)
+            age = self._age(page)
             if media == simpleapi.V1_JSON:
                 body = simpleapi.page_json(page, file_base="../../packages/")
             else:
                 body = simpleapi.page_html(page, file_base="../../packages/")
                 if self._options.hash_fragment == "none":
                     body = _FRAGMENT.sub(rb'\1"', body)
-            return Built((body,), _content_type(media), self._directives, page.serial, page.valid_until)
+            return Built(
+                (body,),
+                _content_type(media),
+                self._directives,
+                page.serial,
+                page.valid_until,
+                None if age is None else {"age": str(age)},
+                bool(page.origin),
+            )
 
         return await self.get(address, slot, build, by=by)
+
+    async def renew(self, address: Address, *, by: Principal) -> None:
+        """Ask the upstreams that a project's page is from whether it changed, for who does not want a cache.
+
+        Raises what resolving it raises. An upstream that is down is no error where its page is held.
+        """
+        page = await self.patiently(
+            lambda: self._resolver.page(address.index, address.project, by=by),
+            address.index,
+            address.project,
+        )
+        origins = {file.origin for file in page.files} | {page.origin}
+        if self._mirror is not None and origins - {"", "+"}:
+            for origin in sorted(origins - {"", "+"}):
+                await self._mirror.refresh(origin, address.project, force=True)
+            self.shelf.drop(address.key)
+
+    def _age(self, page: Page) -> int | None:
+        """Seconds since the upstream confirmed a page, where it is served because the upstream fails."""
+        if self._mirror is None or page.origin in ("", "+"):
+            return None
+        return self._mirror.age(page.origin, page.project)
 
     async def names(self, address: Address, slot: Slot, *, by: Principal) -> Variant:
         """The list of projects."""
@@ -210,6 +252,9 @@ class Pages:
         key = (address.key, slot)
         while True:
             entry = self.shelf.entries.get(address.key)
+            if entry is not None and entry.valid_until is not None and self._clock() >= entry.valid_until:
+                self.shelf.drop(address.key)
+                entry = None
             found = entry.variants.get(slot) if entry else None
             if found is not None:
                 return found
@@ -226,14 +271,26 @@ class Pages:
                     raise
 
     async def patiently(self, function: Callable[[], T], index: str, project: str | None) -> T:
-        """Call `function` in a thread until it no longer raises `Busy`, for `page_wait` seconds at most."""
+        """Call `function` in a thread until it no longer raises `Busy`, for `page_wait` seconds at most.
+
+        What it lacks of upstreams is fetched meanwhile.
+        """
         loop = asyncio.get_running_loop()
         deadline = monotonic() + self._options.page_wait
         told = False
+        fetched: Counter[tuple[object, ...]] = Counter()
         while True:
             seen, tried = self.changes, monotonic()
             try:
                 return await loop.run_in_executor(self._pool, function)
+            except NotFetched as missing:
+                what = (missing.upstream, missing.project, missing.file)
+                fetched[what] += 1
+                # What is fetched again and again cannot be held here: no space, or no leave to write.
+                if self._mirror is None or fetched[what] > MAX_FETCHES:
+                    raise UpstreamDown(str(missing), retry_after=missing.retry_after) from None
+                await self._mirror.provide(missing)
+                continue
             except Busy:
                 if monotonic() >= deadline:
                     raise
@@ -245,11 +302,11 @@ class Pages:
                 self.look()
 
     async def _fill(self, address: Address, slot: Slot, build: Callable[[], Built]) -> Variant:
-        def make() -> tuple[Variant, float | None]:
+        def make() -> tuple[Variant, float | None, bool]:
             built = build()
-            return self._variant(built, address, slot), built.valid_until
+            return self._variant(built, address, slot), built.valid_until, built.mirrored
 
-        variant, valid_until = await self.patiently(make, address.index, address.project or None)
+        variant, valid_until, mirrored = await self.patiently(make, address.index, address.project or None)
         flight = self._flights.get((address.key, slot))
         if flight is not None and not flight.stale and flight.task is asyncio.current_task():
             entry = Entry(
@@ -260,6 +317,7 @@ class Pages:
                 address.kind,
                 address.typed,
                 valid_until,
+                mirrored,
             )
             self.shelf.put(address.key, entry, slot, variant)
         return variant
@@ -285,6 +343,8 @@ class Pages:
         indexes = {index for index, _ in touched}
         # A row without a project: rights changed. Grants of others change nothing that strangers see.
         opened = {index for index, project in touched if not project and self._rights(index)}
+        # All pages of these say other things: bases, upstreams, rules, whose names are whose.
+        opened |= {index for index, project in touched if project == EVERYTHING}
         for index in opened:
             self.shelf.drop_index(index)
             self._dropped(index, None)

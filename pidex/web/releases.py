@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from urllib.parse import quote
 
 from pidex.core import metadata, pypijson
-from pidex.core.errors import NotFound
+from pidex.core.errors import NotFetched, NotFound, PidexError
 from pidex.core.model import Page
 from pidex.core.names import is_name, normalize
 from pidex.core.negotiation import encoding, etag_matches
@@ -23,14 +25,18 @@ Render = Callable[[Page], bytes]
 
 async def latest(site: Site, call: Call) -> None:
     """`/pypi/<name>/json`: the latest release and all files."""
-    await _answer(site, call, "pypi/{name}/json", lambda page: _project(site, call, page, None))
+    lacking: list[NotFetched] = []
+    render = partial(_project, site, call, lacking=lacking)
+    await _answer(site, call, "pypi/{name}/json", lambda page: render(page, None), lacking)
 
 
 async def release(site: Site, call: Call) -> None:
     """`/pypi/<name>/<version>/json`: one release, its version in any equivalent spelling (VER-3)."""
     version = call.params["version"]
     canonical = "pypi/{name}/" + quote(version, safe="!+~") + "/json"
-    await _answer(site, call, canonical, lambda page: _project(site, call, page, version))
+    lacking: list[NotFetched] = []
+    render = partial(_project, site, call, lacking=lacking)
+    await _answer(site, call, canonical, lambda page: render(page, version), lacking)
 
 
 async def brief(site: Site, call: Call) -> None:
@@ -38,7 +44,8 @@ async def brief(site: Site, call: Call) -> None:
     await _answer(site, call, "{name}/json", lambda page: pypijson.brief_json(page, base_url=call.url))
 
 
-def _project(site: Site, call: Call, page: Page, version: str | None) -> bytes:
+def _project(site: Site, call: Call, page: Page, version: str | None, *, lacking: list[NotFetched]) -> bytes:
+    """The document; `lacking` gets the metadata that it should have and that was not fetched yet."""
     chosen = pypijson.chosen_version(page, version)
     file = pypijson.metadata_file(page, chosen)
     told = None
@@ -47,11 +54,18 @@ def _project(site: Site, call: Call, page: Page, version: str | None) -> bytes:
             told = metadata.parse(site.resolver.metadata(call.index, file, by=call.by))
         except NotFound:
             told = None
+        except NotFetched as error:
+            lacking.append(error)
     return pypijson.project_json(page, version, told, base_url=call.url)
 
 
-async def _answer(site: Site, call: Call, canonical: str, render: Render) -> None:
-    """Resolve, render and send, or redirect to `canonical` with the normalised name for its `{name}`."""
+async def _answer(
+    site: Site, call: Call, canonical: str, render: Render, lacking: list[NotFetched] | None = None
+) -> None:
+    """Resolve, render and send, or redirect to `canonical` with the normalised name for its `{name}`.
+
+    What turns out to be `lacking` is fetched, and rendered where it could be had.
+    """
     try:
         name = call.params["name"]
         normalised = normalize(name)
@@ -68,6 +82,10 @@ async def _answer(site: Site, call: Call, canonical: str, render: Render) -> Non
             return render(page), page.serial
 
         body, serial = await site.pages.patiently(build, call.index, normalised)
+        if lacking and site.mirror is not None:
+            with suppress(PidexError):
+                await site.mirror.provide(lacking[-1])
+                body, serial = await site.pages.patiently(build, call.index, normalised)
     except NotFound as error:
         if not isinstance(site.told(call, error), NotFound):
             raise

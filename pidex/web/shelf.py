@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
-from pidex.core.permissions import Visibility
 from pidex.web.replies import Reply
 
 #: What a page costs beside its bytes: headers, keys and objects.
@@ -15,7 +14,7 @@ OVERHEAD_BYTES = 4_096
 #: Media type and content coding; None: the page has but one type, or is sent as it is.
 Slot = tuple[str | None, str | None]
 #: Where a page is kept: its path, and for a list that is not as strangers see it the rights that it shows.
-Key = str | tuple[str, Visibility]
+Key = str | tuple[str, Hashable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,7 @@ class Entry:
     kind: str  # 'page', 'list' or 'metadata': what log and metrics call it
     typed: bool  # whether its media type is negotiated, or only its coding
     valid_until: float | None
+    mirrored: bool = False  # whether a client's `no-cache` has an upstream asked
     variants: dict[Slot, Variant] = field(default_factory=dict)
     size: int = OVERHEAD_BYTES
 

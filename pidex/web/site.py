@@ -19,6 +19,7 @@ from pidex.core.interfaces import Clock
 from pidex.core.model import File
 from pidex.core.negotiation import etag_matches
 from pidex.metrics import FLUSH_SECONDS, Metrics
+from pidex.mirror import Mirror
 from pidex.resolver import Resolver
 from pidex.web.auth import Gate, Sessions
 from pidex.web.call import Call, Receive, Scope, Send
@@ -46,7 +47,7 @@ class Site:
 
     `signature(file)` returns the bytes of the `.asc` beside a file, or None. `want(index, project)` asks for
     a project to be looked into first. Both may block.
-    `accounts` and `sessions` say who asks, and what they may have.
+    `accounts` and `sessions` say who asks, and what they may have. `mirror` has what upstreams have.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class Site:
         ledger: Ledger,
         metrics: Metrics,
         sessions: Sessions | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
+        self.mirror = mirror
         self.resolver, self.accounts, self.options = resolver, accounts, options
         self.clock, self.signature, self.metrics, self.ledger = clock, signature, metrics, ledger
         self.pool = ThreadPoolExecutor(RESOLVERS, "pidex-resolve")
@@ -78,6 +81,8 @@ class Site:
             pool=self.pool,
             dropped=self.files.drop_project,
             rights=self.gate.changed,
+            mirror=mirror,
+            clock=clock,
         )
         self.cut = metrics.counter(
             "pidex_downloads_cut", "Downloads ended early: the file changed or the client left."
@@ -105,6 +110,8 @@ class Site:
         if not stranger and not self._admits(headers, peer, entry):
             return None
         get = headers.get
+        if entry.mirrored and b"no-cache" in get(b"cache-control", b"").lower():
+            return None
         variant = pages.find(entry, get(b"accept"), get(b"accept-encoding"))
         if variant is None:
             return None
@@ -126,6 +133,8 @@ class Site:
         self, opened: OpenFile, headers: Mapping[bytes, bytes], peer: Any, *, head: bool
     ) -> Quick | None:
         if b"range" in headers or b"if-none-match" in headers or b"if-modified-since" in headers:
+            return None
+        if opened.until is not None and self.clock() >= opened.until:
             return None
         if opened.private or not self.gate.is_strange(headers):
             asked = opened.index, "download", opened.file.project

@@ -7,12 +7,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pidex.core import addresses
+from pidex.core import addresses, agreement
 from pidex.core.errors import ConfigError
 
 ENV_PREFIX = "PIDEX_"
@@ -49,6 +49,7 @@ class Meta(NamedTuple):
     allowed: str | None = None  # what pattern and check ask for, as a noun phrase
     in_file: bool = True
     optional: bool = False  # the default is None
+    many: bool = False  # may be given several times on the command line
 
 
 class Effective(NamedTuple):
@@ -190,6 +191,11 @@ class Settings:
     ftp_masquerade: str | None = _setting(
         None, "text", "The IPv4 address under which clients reach FTP's passive ports, behind NAT.",
         check=addresses.ipv4, allowed="an IPv4 address")
+    upstream: tuple[str, ...] = _setting(
+        (), "words", "Indexes that are asked, in order, for what nobody here has: `pypi`, names of upstreams"
+        " that were added, or URLs. Default: `pypi`. Names of yours are never asked for there.", many=True,
+        check=addresses.upstream, allowed="names or http(s) URLs without credentials, separated by commas")
+    no_upstream: bool = _setting(False, "boolean", "Ask nobody else: serve only what lies here.")
     snapshots: int = _setting(
         7, "integer", "Daily snapshots of the catalogue to keep; 0 takes none.", least=0, most=3650)
     sandbox_children: int = _setting(
@@ -265,11 +271,12 @@ def explain(flags: Mapping[str, object], environ: Mapping[str, str]) -> list[Eff
                 faults.append(_wrong(f"{key} in {path}", known[key], raw))
     if faults:
         raise ConfigError("\n".join(faults))
+    agreement.one_of(values, "upstream", "no_upstream")
     result = [
         Effective(each.name, *values.get(each.name, (each.default, "default")))
         for each, _ in settings_fields()
     ]
-    _agree(result)
+    agreement.check({each.name: (each.value, each.origin) for each in result})
     return result
 
 
@@ -399,21 +406,6 @@ def shown(value: object) -> Any:
     if isinstance(value, (str, Path)):
         return re.sub(r"(\w+://)[^/@\s]*@", r"\1***@", str(value))
     return value
-
-
-def _agree(result: Sequence[Effective]) -> None:
-    """Raise `ConfigError` where settings contradict each other."""
-    by = {each.name: each for each in result}
-    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
-        if by[one].value and not by[other].value:
-            raise ConfigError(f"{one} ({by[one].origin}) needs {other} beside it: https takes both.")
-    if by["ftp_tls"].value != "off" and not by["tls_cert"].value:
-        raise ConfigError(f"ftp_tls ({by['ftp_tls'].origin}) needs a certificate: set tls_cert and tls_key.")
-    if by["login_header"].value and not by["trusted_proxies"].value:
-        raise ConfigError(
-            f"login_header ({by['login_header'].origin}) is believed of trusted proxies alone, and there is"
-            " none: name them in trusted_proxies."
-        )
 
 
 def served_folders(settings: Settings) -> tuple[Path, ...]:

@@ -12,9 +12,10 @@ from itertools import chain
 from pidex.catalogue import indexes, places, problems, scans
 from pidex.catalogue.engine import Catalogue
 from pidex.catalogue.expendable import Expendable
+from pidex.core import folder
 from pidex.core.agenda import Agenda, Order
 from pidex.core.errors import PidexError
-from pidex.core.folder import PAUSE_PER_LOOK, Difference, Key, filename_key, pause, roots_of, settle_pause, within
+from pidex.core.folder import PAUSE_PER_LOOK, Difference, Key, filename_key, pause, settle_pause, within
 from pidex.core.interfaces import Clock, Inspector, Storage
 from pidex.core.marks import Marks, Troubles
 from pidex.core.model import OPERATOR, Entry, Facts, FolderReport, Look, PlaceState, Problem
@@ -294,7 +295,7 @@ class Reconciler:
         self._scanned = time.monotonic()
         self._receiving.recover(older=ABANDONED_SECONDS if self._patience else 0.0)
         self._hear()
-        roots = roots_of(self._storage.roots, self._index, self._number)
+        roots = folder.roots_of(self._storage.roots, self._index, self._number)
         found = self._marks.compare(chain.from_iterable(map(self._storage.list, roots)))
         self._seen = found.seen
         self._apply(found, Order.FIRST if first else Order.FRESH)
@@ -467,9 +468,7 @@ class Reconciler:
         if self._expendable is None or now < self._next_wanted:
             return
         self._next_wanted = now + (WANTED_SECONDS if self._marks.unread else IDLE_WANTED_SECONDS)
-        for index, project in self._expendable.take_wanted():
-            if index != self._index:
-                continue
+        for _, project in self._expendable.take_wanted(self._index):
             if not project:
                 self.nudge()
             elif self._marks.unread:

@@ -20,6 +20,9 @@ from pidex.catalogue.engine import Catalogue
 settings.register_profile("pidex", deadline=None)
 settings.load_profile("pidex")
 
+#: No server of a test asks an index out there: those that have upstreams say which.
+os.environ.setdefault("PIDEX_NO_UPSTREAM", "yes")
+
 POSTGRES_USER = "postgres"
 _numbers = itertools.count(1)
 

@@ -6,6 +6,7 @@ import logging
 import secrets
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from pidex import logs
 from pidex.app.parts import Pidex, Source, build, identity
 from pidex.config import Settings, data_dir
 from pidex.core.errors import ConfigError, PidexError
-from pidex.core.model import DEFAULT_INDEX
 
 # What opens the catalogue takes half a second to import. The main process does that after it has started the
 # workers, which do the same meanwhile.
@@ -78,7 +78,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         pidex.resolver,
         pidex.catalogue.probe(),
         accounts,
-        _options(settings, number, identity(pidex.data)),
+        _options(settings, number, identity(pidex.data), pidex.lineages),
         clock=pidex.clock,
         want=pidex.expendable.want,
         signature=pidex.signature,
@@ -93,7 +93,10 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
     )
 
 
-def _options(settings: Settings, number: int, instance: str) -> Options:
+def _options(
+    settings: Settings, number: int, instance: str, lineages: Callable[[], Mapping[str, Sequence[str]]]
+) -> Options:
+    from pidex.web.indexes import Indexes  # noqa: PLC0415
     from pidex.web.options import Options  # noqa: PLC0415
 
     return Options(
@@ -102,7 +105,7 @@ def _options(settings: Settings, number: int, instance: str) -> Options:
         prefix=settings.prefix,
         public_url=settings.public_url,
         trusted_proxies=settings.trusted_proxies,
-        indexes=(DEFAULT_INDEX,),
+        indexes=Indexes(lineages),
         login_header=settings.login_header,
         page_wait=settings.page_wait,
         page_cache=settings.page_cache * 1024 * 1024,

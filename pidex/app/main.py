@@ -15,10 +15,11 @@ from pidex import __version__, logs
 from pidex.accounts import OPEN
 from pidex.accounts import read as read_passwords
 from pidex.app.faces import welcome_text, worker
+from pidex.app.houses import Houses, restart
+from pidex.app.known import settle
 from pidex.app.parts import Pidex, Source, build, certificate_of
 from pidex.config import Settings, data_dir, served_folders
 from pidex.core.errors import PidexError
-from pidex.core.model import DEFAULT_INDEX, OPERATOR
 from pidex.metrics import Metrics
 
 # What opens the catalogue takes half a second to import. The main process does that after it has started the
@@ -117,6 +118,7 @@ class _Main:
         """Make the catalogue ready, start the loops, and let the workers answer."""
         self._pidex = pidex = build(self._settings, self._source.environ, create=True)
         restart(pidex)
+        settle(pidex.catalogue, pidex.settings, pidex.clock)
         self._stop_loops = _start_loops(pidex, self._ftp)
         self._ready.write_text(str(os.getpid()), encoding="ascii")
         log.info("%s", start_line(self._settings, self._pidex.data, getattr(self, "_port", 0)))
@@ -147,6 +149,7 @@ class _Main:
             welcome_text(settings.welcome)
             certificate_of(settings)
             pidex = build(settings, self._source.environ, create=True)
+            settle(pidex.catalogue, pidex.settings, pidex.clock)
         except PidexError as error:
             log.error("The settings were not read again, the old ones stay: %s", error)
             return False
@@ -162,40 +165,16 @@ class _Main:
         return True
 
 
-def restart(pidex: Pidex) -> None:
-    """Note that nobody knows what was put into the folders meanwhile: no 404 before the first listing.
-
-    Deletions and uploads that were cut off are finished or undone: no worker takes any yet.
-    """
-    from pidex.catalogue import indexes, scans  # noqa: PLC0415  # see above
-
-    with pidex.catalogue.write() as conn:
-        scans.restart(conn, indexes.ensure(conn, DEFAULT_INDEX, pidex.clock()))
-    pidex.storage.sweep()
-    intake = pidex.intake()
-    left = pidex.curator(intake, pidex.accounts()).finish(DEFAULT_INDEX, by=OPERATOR)
-    if left:
-        log.warning("Deletions that the last stop cut off: %d files removed.", left)
-    finished, undone = intake.recover(DEFAULT_INDEX)
-    if finished or undone:
-        log.warning("Uploads that the last stop cut off: %d finished, %d undone.", finished, undone)
-
-
 def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
     """Start reconciler, watch, snapshots and bookkeeping; returns what stops them."""
     from pidex.ingress.control import Control  # noqa: PLC0415
-    from pidex.ingress.watch import Watch  # noqa: PLC0415
     from pidex.processes import Loops  # noqa: PLC0415
 
     settings = pidex.settings
-    reconciler = pidex.reconciler()
-    pushes = pidex.pushes(reconciler.nudge)
-    watch = Watch(
-        pidex.storage.roots, reconciler.nudge, mode=settings.watch, log=logging.getLogger("pidex.watch")
-    )
+    houses = Houses(pidex)
+    pushes = pidex.pushes(houses.nudge)
     loops: dict[str, Callable[[threading.Event], None]] = {
-        "reconciler": reconciler.run,
-        "watch": watch.run,
+        "indexes": houses.run,
         "metrics": lambda stop: _fold(pidex.metrics, stop),
         "control": Control(pidex.data, pidex.calls(pushes)).run,
         "git": pushes.run,

@@ -10,7 +10,7 @@ import ssl
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from pidex.backends.sandbox import Sandbox
     from pidex.catalogue.engine import Catalogue
     from pidex.catalogue.expendable import Expendable
+    from pidex.core.interfaces import Mirrored
     from pidex.core.model import Principal
     from pidex.core.permissions import Action, Visibility
     from pidex.curator import Curator
+    from pidex.indexing import Indexing
     from pidex.ingress.ftp import Ftp
     from pidex.ingress.git import Pushes
     from pidex.intake import Intake
@@ -73,6 +75,7 @@ class Pidex:
     resolver: Resolver
     metrics: Metrics
     clock: Callable[[], float]
+    mirror: Mirrored | None = None
     _closers: list[Callable[[], None]] = field(default_factory=list)
     _accounts: Accounts | None = None
 
@@ -98,11 +101,39 @@ class Pidex:
             log=logging.getLogger("pidex.accounts").warning,
         )
 
+    def lineages(self) -> dict[str, Sequence[str]]:
+        """All indexes, the default one first, each with those that it has contents of.
+
+        Their folders are known from now on.
+        """
+        from pidex.catalogue import indexes  # noqa: PLC0415  # see above
+        from pidex.core.folder import first_root  # noqa: PLC0415
+        from pidex.core.layers import order  # noqa: PLC0415
+
+        with self.catalogue.read() as conn:
+            every = indexes.list(conn)
+        for each in every:
+            start = first_root(each.name, each.id)
+            self.storage.add({start + at: folder for at, folder in enumerate(each.folders)})
+        bases = {each.name: each.bases for each in every}
+        names = sorted(bases, key=lambda name: (name != DEFAULT_INDEX, name))
+        return {name: order(name, bases)[1:] for name in names}
+
     def intake(self, sandbox: Sandbox | None = None) -> Intake:
         """The door for files; what is sent is looked into by `sandbox`, or by children of its own."""
         from pidex.intake import Intake  # noqa: PLC0415  # commands that only read do without it
 
-        return Intake(self.catalogue, self.storage, self.clock, sandbox or self.sandbox())
+        alarms = self.metrics.counter(
+            "pidex_origin_alarms", "Names of files in the folders that an upstream has too."
+        )
+        return Intake(
+            self.catalogue,
+            self.storage,
+            self.clock,
+            sandbox or self.sandbox(),
+            mirror=self.mirror,
+            alarmed=alarms.add,
+        )
 
     def sandbox(self) -> Sandbox:
         """Children that look into archives: none until there is one to look into."""
@@ -151,6 +182,22 @@ class Pidex:
 
         return Curator(self.catalogue, self.storage, intake, accounts, self.clock)
 
+    def indexing(self, intake: Intake) -> Indexing:
+        """Changes to indexes, upstreams, and whose names are whose."""
+        from pidex.app.known import url_of  # noqa: PLC0415  # commands that only read do without it
+        from pidex.indexing import Indexing  # noqa: PLC0415
+
+        return Indexing(
+            self.catalogue,
+            self.storage,
+            intake,
+            self.accounts(),
+            self.clock,
+            self.data,
+            mirror=self.mirror,
+            known=url_of,
+        )
+
     def calls(self, pushes: Pushes | None = None) -> dict[str, Callable[..., object]]:
         """What commands and git's hooks may call, by name. For who holds the lock."""
         from pidex.ingress.handover import Handover  # noqa: PLC0415
@@ -159,12 +206,13 @@ class Pidex:
         return {
             **calls("accounts", self.administration()),
             **calls("curator", self.curator(intake, accounts)),
+            **calls("indexing", self.indexing(intake)),
             **calls("intake", Handover(intake, accounts.require)),
             **calls("git", pushes or self.pushes()),
         }
 
-    def reconciler(self) -> Reconciler:
-        """The loop over the folders, with the children that look into archives. For who holds the lock."""
+    def reconciler(self, index: str = DEFAULT_INDEX) -> Reconciler:
+        """The loop over an index's folders, with children that look into archives. For who holds the lock."""
         from pidex.reconciler import Reconciler  # noqa: PLC0415  # workers need none
 
         settings, sandbox = self.settings, self.sandbox()
@@ -175,7 +223,7 @@ class Pidex:
             sandbox,
             self.intake(sandbox),
             self.clock,
-            index=DEFAULT_INDEX,
+            index=index,
             scan_interval=settings.scan_interval,
             check=settings.check,
             lookers=settings.sandbox_children,
@@ -196,7 +244,7 @@ class Pidex:
 
         return Pushes(
             self.repositories(),
-            Arrivals(self.catalogue, self.storage, self.clock, self.sandbox()),
+            Arrivals(self.catalogue, self.storage, self.clock, self.sandbox(), self.mirror),
             self.storage,
             self.resolver,
             self.accounts(),
@@ -229,7 +277,7 @@ class Pidex:
             tls=settings.ftp_tls,
             certificate=certificate_of(settings),
         )
-        services = Services(accounts, intake, self.resolver, curator, drafts, (DEFAULT_INDEX,))
+        services = Services(accounts, intake, self.resolver, curator, drafts, tuple(self.lineages()))
         return Ftp(listener, services, terms)
 
     def signature(self, file: File) -> bytes | None:
@@ -287,6 +335,7 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
         metrics=Metrics(data / "metrics"),
         clock=time.time,
     )
+    pidex.lineages()
     return pidex
 
 

@@ -65,9 +65,9 @@ class Folder(Storage):
         return self._roots
 
     def add(self, roots: Mapping[int, str]) -> None:
-        """Learn of the folders of further indexes; of those that are known already, nothing new."""
+        """Learn of the folders of further indexes, by their numbers."""
         for number, root in roots.items():
-            self._roots.setdefault(number, os.fspath(Path(root).absolute()))
+            self._roots[number] = os.fspath(Path(root).absolute())
 
     def path(self, root: int, path: str) -> str:
         """The absolute path of a place."""

@@ -28,6 +28,7 @@ from sqlalchemy import (
     func,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
@@ -164,17 +165,22 @@ class Expendable:
 
         self.run(put, None, write=True)
 
-    def take_wanted(self) -> Sequence[tuple[str, str | None]]:
-        """The wishes since the last call, oldest first: (index, project), None for a whole scan."""
-        if not self.run(lambda conn: conn.execute(_ANY).first() is not None, False):
+    def take_wanted(self, index: str | None = None) -> Sequence[tuple[str, str | None]]:
+        """The wishes since the last call, oldest first: (index, project), None for a whole scan.
+
+        `index`: only those about it.
+        """
+        mine = true() if index is None else wanted.c.index_name == index
+        if not self.run(lambda conn: conn.execute(_ANY.where(mine)).first() is not None, False):
             return []
 
         def take(conn: Connection) -> Sequence[tuple[int, str, str]]:
-            return sorted((number, index, project) for number, index, project in conn.execute(_TAKE))
+            found = conn.execute(_TAKE.where(mine))
+            return sorted((number, name, project) for number, name, project in found)
 
         nothing: Sequence[tuple[int, str, str]] = ()
         taken = self.run(take, nothing, write=True)
-        return [(index, project or None) for _, index, project in taken]
+        return [(name, project or None) for _, name, project in taken]
 
     def note_use(self, token_id: int, at: int) -> None:
         """Remember that a token was used at a time (microseconds since 1970)."""

@@ -6,9 +6,9 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from pidex.catalogue import journal, rights
+from pidex.catalogue import journal, rights, tables
 from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import grants, groups, indexes
 from pidex.core import layers
@@ -120,6 +120,15 @@ def announce(conn: Connection, index_id: int, *, at: int, by: str) -> None:
     Page caches drop everything of it and of its heirs. `at` in microseconds since 1970.
     """
     journal.record(conn, index_id, EVERYTHING, REFRESH, at=at, by=by)
+
+
+def remove(conn: Connection, index_id: int) -> None:
+    """Forget an index, and everything that is about it alone. Its files lie where they lay."""
+    for table in reversed(tables.metadata.sorted_tables):
+        if "index_id" in table.c:
+            conn.execute(delete(table).where(table.c.index_id == index_id))
+    conn.execute(delete(indexes).where(indexes.c.id == index_id))
+    rights.grants_changed(conn)
 
 
 def set_bases(conn: Connection, index_id: int, bases: Sequence[str]) -> None:

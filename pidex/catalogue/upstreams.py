@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, delete, select
 
 from pidex.catalogue import upserts
-from pidex.catalogue.tables import upstreams
+from pidex.catalogue.tables import meta, upstreams
 from pidex.core.upstreams import UpstreamSettings
 
 
@@ -35,6 +35,8 @@ _COLUMNS = (
 _LIST = select(*_COLUMNS).order_by(upstreams.c.name)
 _FIND = _LIST.where(upstreams.c.name == bindparam("of_name"))
 _DELETE = delete(upstreams).where(upstreams.c.name == bindparam("of_name"))
+#: The key of the settings' word on the default index's upstreams.
+SETTLED = "upstreams"
 #: Kept in columns of their own.
 _APART = frozenset({"name", "url", "secret"})
 _KNOWN = frozenset(UpstreamSettings.__dataclass_fields__) - _APART
@@ -66,6 +68,16 @@ def put(conn: Connection, settings: UpstreamSettings, *, created: int) -> None:
 def remove(conn: Connection, name: str) -> None:
     """Forget an upstream. Claims that name it stay, and nobody answers for them."""
     conn.execute(_DELETE, {"of_name": name})
+
+
+def settled(conn: Connection) -> str | None:
+    """What the settings last said of the default index's upstreams, as `settle` was given it."""
+    return conn.execute(select(meta.c.value).where(meta.c.key == SETTLED)).scalar_one_or_none()
+
+
+def settle(conn: Connection, text: str) -> None:
+    """Note what the settings say, so that what commands change stays until they say something else."""
+    upserts.put(conn, meta, [{"key": SETTLED, "value": text}])
 
 
 def _upstream(row: Sequence[object]) -> Upstream:

@@ -31,11 +31,14 @@ def option(name: str, meta: Meta, default: object) -> Callable[[Function], Funct
     long = flag(name, meta)
     note = "" if default is None or default in ((), "") else f"  [default: {_plain(default)}]"
     text = meta.doc.replace("`", "") + (f" In {meta.unit}." if meta.unit else "") + note
+    if meta.kind == "boolean" and long.startswith("--no-"):
+        return click.option(long, name, is_flag=True, default=None, help=text)
     if meta.kind == "boolean":
         return click.option(f"{long}/--no-{long[2:]}", name, default=None, help=text)
     words = "|".join(meta.choices) if meta.kind == "choice" else None
     metavar = {"integer": "N", "number": "N", "path": "PATH", "words": "A,B"}.get(meta.kind, "TEXT")
-    return click.option(*(meta.flags or (long,)), name, default=None, metavar=words or metavar, help=text)
+    names = (*(meta.flags or (long,)), name)
+    return click.option(*names, default=None, multiple=meta.many, metavar=words or metavar, help=text)
 
 
 def _plain(value: object) -> str:

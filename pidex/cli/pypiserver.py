@@ -211,6 +211,9 @@ def plan(parsed: argparse.Namespace, environ: Mapping[str, str]) -> Plan:
         flags["fallback_url"] = given["fallback_url"]
     elif not environ.get(f"{ENV_PREFIX}FALLBACK_URL"):
         flags["fallback_url"] = default_fallback()
+    # What is not here is asked for where the fallback says, and by the client.
+    if not environ.get(f"{ENV_PREFIX}UPSTREAM"):
+        flags["no_upstream"] = True
     for name, value in DEFAULTS.items():
         if not environ.get(ENV_PREFIX + name.upper()):
             flags.setdefault(name, value)

@@ -50,3 +50,12 @@ def port_range(text: str) -> range:
     if not 1024 <= first <= last <= 65535:
         raise ValueError
     return range(first, last + 1)
+
+
+def upstream(text: str) -> str:
+    """The name of an upstream, or its URL with a slash at its end. Raises `ValueError`."""
+    if "://" in text:
+        return url(text).rstrip("/") + "/"
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?", text.lower()):
+        raise ValueError(text)
+    return text.lower()

@@ -74,6 +74,9 @@ class Storage(Protocol):
     def roots(self) -> Mapping[int, str]:
         """The folders of all indexes as absolute paths, by their numbers (`core.folder.roots_of`)."""
 
+    def add(self, roots: Mapping[int, str]) -> None:
+        """Learn of the folders of further indexes, by their numbers."""
+
     def list(self, root: int, folder: str = "") -> Iterator[Entry | Problem]:
         """Every package-like file at or below `folder` of a root, which may name a file.
 

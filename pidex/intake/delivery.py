@@ -350,7 +350,9 @@ class Deliveries:
             ]
         finished = 0
         for intent in found:
-            whole = self._storage.digest(intent.root, intent.path) == intent.sha256
+            whole = self._storage.digest(intent.root, intent.path) == intent.sha256 or self._place_kept(
+                intent
+            )
             with self._catalogue.write() as conn:
                 here = index_of(conn, index)
                 if intents.find(conn, here.id, intent.key) != intent:
@@ -360,6 +362,18 @@ class Deliveries:
                     self._readmit(conn, here, intent, now)
                 intents.done(conn, here.id, intent.key)
         return finished, len(found) - finished
+
+    def _place_kept(self, intent: intents.Intent) -> bool:
+        """Place what some index has, and was on its way to this one: all of a release, or nothing."""
+        if self._storage.stat(intent.root, intent.path) is not None:
+            return False
+        try:
+            if self._storage.sound(intent.sha256) is None:
+                return False
+            self._storage.restore(intent.sha256, intent.root, intent.path)
+        except (PidexError, OSError):
+            return False
+        return True
 
     def _readmit(self, conn: Connection, here: indexes.Index, intent: intents.Intent, now: float) -> None:
         """Write what was decided; what is in the file the reconciler reads, as of any file in the folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from http.cookies import CookieError, SimpleCookie
@@ -72,6 +72,7 @@ class Gate:
     ) -> None:
         self._accounts, self._origins, self._threads, self._clock = accounts, origins, threads, clock
         self.sessions = sessions
+        self._indexes = options.indexes
         self._login = options.login_header.lower() if options.login_header else None
         self._login_key = self._login.encode("latin-1") if self._login else b"authorization"
         self._recent: dict[bytes, _Recent] = {}
@@ -148,12 +149,20 @@ class Gate:
     # --- what -----------------------------------------------------------------------------------------------
 
     def sees(self, by: Principal, index: str, action: str, project: str) -> bool:
-        """Whether somebody may have a page or a file of a project. Nothing is asked of the project itself."""
-        return self._accounts.visibility(by, index, ACTIONS[action]).sees(project)
+        """Whether somebody may have a page or a file of a project, whichever layer of the index has it.
+
+        Nothing is asked of the project itself. Who may have what some of the layers have goes the long way.
+        """
+        layers = (index, *self._indexes.others(index))
+        return all(self._accounts.visibility(by, each, ACTIONS[action]).sees(project) for each in layers)
 
     def is_as_strangers(self, by: Principal, index: str, action: str) -> bool:
         """Whether somebody sees of an index just what strangers see."""
-        return self._accounts.visibility(by, index, ACTIONS[action]) == self.strangers(index, action)
+        layers = (index, *self._indexes.others(index))
+        return all(
+            self._accounts.visibility(by, each, ACTIONS[action]) == self.strangers(each, action)
+            for each in layers
+        )
 
     def strangers(self, index: str, action: str) -> Visibility:
         """What somebody without credentials sees of an index."""
@@ -179,11 +188,17 @@ class Gate:
 
     def sees_all(self, by: Principal, index: str) -> bool:
         """Whether nothing of an index is hidden from somebody."""
-        return all(self._accounts.visibility(by, index, action).everything for action in ACTIONS.values())
+        layers = (index, *self._indexes.others(index))
+        return all(
+            self._accounts.visibility(by, each, action).everything
+            for action in ACTIONS.values()
+            for each in layers
+        )
 
     def is_open(self, index: str) -> bool:
         """Whether strangers may read everything in an index."""
-        return all(self.strangers(index, action).everything for action in ACTIONS)
+        layers = (index, *self._indexes.others(index))
+        return all(self.strangers(each, action).everything for action in ACTIONS for each in layers)
 
     def is_closed(self, index: str) -> bool:
         """Whether strangers may read nothing in an index."""
@@ -192,12 +207,30 @@ class Gate:
     def audience(self, by: Principal, index: str, action: str, project: str | None = None) -> Audience:
         """Who else may have what `by` gets: about one project, or about all of the index."""
         strangers = self.strangers(index, action)
+        others = self._indexes.others(index)
+        if others:
+            return self._inherited(by, index, others, action, project)
         if project is not None:
             return EVERYBODY if strangers.sees(project) else ALONE
         view = self._accounts.visibility(by, index, ACTIONS[action])
         if view != strangers:
             return Audience(private=True, varies=True, view=view)
         return Audience(private=strangers.nothing, varies=not strangers.everything)
+
+    def _inherited(
+        self, by: Principal, index: str, others: Sequence[str], action: str, project: str | None
+    ) -> Audience:
+        """As `audience`, of an index that has contents of others: what is hidden there decides, too."""
+        mine = [self._accounts.visibility(by, each, ACTIONS[action]) for each in (index, *others)]
+        theirs = [self.strangers(each, action) for each in (index, *others)]
+        if project is None:
+            if mine != theirs:
+                return Audience(private=True, varies=True, view=tuple(mine))
+            return Audience(theirs[0].nothing, not all(each.everything for each in theirs))
+        seen = tuple(each.sees(project) for each in mine)
+        if all(seen):
+            return EVERYBODY if all(each.sees(project) for each in theirs) else ALONE
+        return ALONE._replace(view=seen)
 
     def may(self, by: Principal, index: str, action: str) -> bool:
         """Whether somebody may have anything at all of an index."""

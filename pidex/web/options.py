@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pidex.core.model import DEFAULT_INDEX
+from pidex.web.indexes import Indexes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class Options:
     prefix: str = ""
     public_url: str | None = None
     trusted_proxies: tuple[str, ...] = ()
-    indexes: tuple[str, ...] = (DEFAULT_INDEX,)
+    indexes: Indexes = field(default_factory=Indexes)
     login_header: str | None = None
     page_wait: float = 10.0
     page_cache: int = 64 * 1024 * 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from html import escape
 from http import HTTPStatus
 from typing import NamedTuple
@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from pidex.core import negotiation
 from pidex.core.errors import PidexError
-from pidex.core.permissions import Visibility
 
 Headers = dict[str, str]
 
@@ -47,7 +46,7 @@ class Audience(NamedTuple):
 
     private: bool = False
     varies: bool = False
-    view: Visibility | None = None
+    view: Hashable = None
 
     def control(self, directives: str) -> str:
         """The Cache-Control of such an answer."""

@@ -33,7 +33,7 @@ class Services:
     curator: Curator
     accounts: Accounts
     administration: Administration
-    indexes: tuple[str, ...]
+    indexes: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,9 +77,9 @@ class Site:
             resolver,
             probe,
             options,
-            want=want,
+            want=self._wanting(want),
             pool=self.pool,
-            dropped=self.files.drop_project,
+            dropped=self._drop,
             rights=self.gate.changed,
             mirror=mirror,
             clock=clock,
@@ -92,6 +92,21 @@ class Site:
         self.closers: list[Callable[[], None]] = []
         self.takes_body: Callable[[Call], bool] = lambda _call: False
         self._ticker: asyncio.TimerHandle | None = None
+
+    def _wanting(self, want: Callable[[str, str | None], None]) -> Callable[[str, str | None], None]:
+        """What a page waits for may lie in the folders of any index that it has contents of."""
+
+        def wanting(index: str, project: str | None) -> None:
+            for each in (index, *self.options.indexes.others(index)):
+                want(each, project)
+
+        return wanting
+
+    def _drop(self, index: str | None, project: str | None) -> None:
+        """Told of what changed; where that is all of an index, it may be new, gone, or have other bases."""
+        if project is None:
+            self.options.indexes.renew()
+        self.files.drop_project(index, project)
 
     # --- the hot path ---------------------------------------------------------------------------------------
 

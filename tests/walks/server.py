@@ -123,6 +123,7 @@ def environment(**extra: str) -> dict[str, str]:
         r"PIDEX_|PIP_|UV_|POETRY_|PDM_|PYTHON|VIRTUAL_ENV|GIT_|.*_(INDEX|PROXY)(_|$)", re.IGNORECASE
     )
     kept = {name: value for name, value in os.environ.items() if not ours.match(name)}
+    kept["PIDEX_NO_UPSTREAM"] = "yes"  # a flag says which, where one is meant
     return kept | {"PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "*"} | extra
 
 

@@ -39,6 +39,7 @@ CLOCKS = {
 #: Services whose public methods a face may call, and the methods that need not know who asks (why).
 SERVICES = ("resolver", "curator", "search")
 WITHOUT_BY = {
+    "Search.follow": "keeps what is searched in step, and tells nothing",
     "Resolver.open": "takes a File, and only `locate`, `find` and `page` give one",
 }
 

@@ -174,6 +174,14 @@ def test_an_index_is_removed_where_nobody_needs_it(estate: Estate) -> None:
         estate.indexing.remove_index("main", force=True, by=OPERATOR)
     estate.indexing.remove_index("dev", force=True, by=OPERATOR)
     assert [each.name for each in estate.indexing.list_indexes(by=OPERATOR)] == ["main"]
+    with estate.catalogue.read() as conn:
+        before = indexes.find(conn, "dev")
+    assert before is None
+    estate.indexing.create("again", by=OPERATOR)
+    with estate.catalogue.read() as conn:
+        again = indexes.find(conn, "again")
+    assert again is not None
+    assert again.id > estate.main + 2  # never the number of one that is gone
     assert (folder / "tool-2.0-py3-none-any.whl").exists()
     with estate.catalogue.read() as conn:
         assert files.count(conn, estate.main) == 2

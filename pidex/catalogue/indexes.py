@@ -6,14 +6,17 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from pidex.catalogue import journal, rights, tables
+from pidex.catalogue import journal, rights, tables, upserts
 from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import grants, groups, indexes
 from pidex.core import layers
 from pidex.core.listing import EVERYTHING, REFRESH
 from pidex.core.model import DEFAULT_INDEX
+
+#: The key of the highest number that an index had.
+HIGHEST = "highest_index"
 
 
 class Index(NamedTuple):
@@ -82,7 +85,7 @@ def ensure(conn: Connection, name: str, now: float, mutability: str | None = Non
     found = find(conn, name)
     if found is None:
         at = int(now * 1_000_000)
-        values = {"name": name, "mutability": mutability or "folder", "created": at}
+        values = {"name": name, "mutability": mutability or "folder", "created": at, **_number(conn)}
         number = int(conn.execute(insert(indexes).values(values).returning(indexes.c.id)).scalar_one())
         everybody = select(groups.c.id).where(groups.c.name == "anonymous").scalar_subquery()
         right = {"group_id": everybody, "role": "reader", "index_id": number, "project": "*"}
@@ -127,6 +130,8 @@ def remove(conn: Connection, index_id: int) -> None:
     for table in reversed(tables.metadata.sorted_tables):
         if "index_id" in table.c:
             conn.execute(delete(table).where(table.c.index_id == index_id))
+    highest = max(_highest(conn), conn.execute(select(func.max(indexes.c.id))).scalar_one())
+    upserts.put(conn, tables.meta, [{"key": HIGHEST, "value": str(highest)}])
     conn.execute(delete(indexes).where(indexes.c.id == index_id))
     rights.grants_changed(conn)
 
@@ -160,6 +165,24 @@ def set_policy(conn: Connection, index_id: int, policy: Mapping[str, Any] | None
 def set_rules(conn: Connection, index_id: int, rules: str | None) -> None:
     """What of its contents the index shows, as JSON text; None: all of it. The caller announces it."""
     _change(conn, index_id, rules=rules)
+
+
+def _number(conn: Connection) -> dict[str, int]:
+    """The number of a new index: never that of one that is gone, whose loops and pages may still be there.
+
+    PostgreSQL sees to that by itself.
+    """
+    gone = _highest(conn)
+    if not gone or conn.dialect.name != "sqlite":
+        return {}
+    there = conn.execute(select(func.max(indexes.c.id))).scalar_one() or 0
+    return {"id": max(gone, int(there)) + 1}
+
+
+def _highest(conn: Connection) -> int:
+    """The highest number of the indexes that are gone; 0: none is."""
+    found = conn.execute(select(tables.meta.c.value).where(tables.meta.c.key == HIGHEST))
+    return int(found.scalar_one_or_none() or 0)
 
 
 def _index(row: Sequence[Any]) -> Index:

@@ -40,6 +40,7 @@ class Call:
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
         self.index = ""
         self.named = False  # whether the index's name stands in the path
+        self.depth = 0  # the segments that name it
         self.rest: str = self.path
         self.origin = Origin("", "", False, False)
         self.params: Mapping[str, str] = {}  # what the route's path holds
@@ -63,7 +64,7 @@ class Call:
 
     @property
     def root(self) -> str:
-        return self.up + "../" * self.named
+        return self.up + "../" * self.depth
 
     @property
     def url(self) -> str:

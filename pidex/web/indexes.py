@@ -16,12 +16,15 @@ class Indexes(Sequence[str]):
 
     def __init__(self, load: Load = lambda: {DEFAULT_INDEX: ()}) -> None:
         self._load = load
+        self._others: dict[str, tuple[str, ...]] = {}
         self.renew()
 
-    def renew(self) -> None:
-        """Look again: an index came, went, or has other bases."""
+    def renew(self) -> frozenset[str]:
+        """Look again: an index came, went, or has other bases; which ones are gone."""
+        before = frozenset(self._others)
         self._others = {name: tuple(others) for name, others in self._load().items()}
         self._names = tuple(self._others)
+        return before - frozenset(self._others)
 
     def others(self, index: str) -> tuple[str, ...]:
         """The indexes beside itself that an index has contents of: their rights hold, too."""

@@ -343,6 +343,9 @@ class Pages:
         indexes = {index for index, _ in touched}
         # A row without a project: rights changed. Grants of others change nothing that strangers see.
         opened = {index for index, project in touched if not project and self._rights(index)}
+        # What strangers see of a base, they see of its heirs.
+        others = self._options.indexes.others
+        opened |= {index for index in indexes if not opened.isdisjoint(others(index))}
         # All pages of these say other things: bases, upstreams, rules, whose names are whose.
         opened |= {index for index, project in touched if project == EVERYTHING}
         for index in opened:

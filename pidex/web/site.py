@@ -21,6 +21,7 @@ from pidex.core.negotiation import etag_matches
 from pidex.metrics import FLUSH_SECONDS, Metrics
 from pidex.mirror import Mirror
 from pidex.resolver import Resolver
+from pidex.web import aliases
 from pidex.web.auth import Gate, Sessions
 from pidex.web.call import Call, Receive, Scope, Send
 from pidex.web.files import OpenFile, OpenFiles
@@ -105,7 +106,9 @@ class Site:
     def _drop(self, index: str | None, project: str | None) -> None:
         """Told of what changed; where that is all of an index, it may be new, gone, or have other bases."""
         if project is None:
-            self.options.indexes.renew()
+            for gone in self.options.indexes.renew():
+                self.pages.shelf.drop_index(gone)
+                self.files.drop_project(gone, None)
         self.files.drop_project(index, project)
 
     # --- the hot path ---------------------------------------------------------------------------------------
@@ -217,6 +220,8 @@ class Site:
                 self.tick()
                 await send({"type": "lifespan.startup.complete"})
             else:
+                if self.mirror is not None:
+                    await self.mirror.stop()
                 self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -276,8 +281,12 @@ class Site:
         first, _, below = rest[1:].partition("/")
         call.index = self.options.default_index
         if first in self.options.indexes:
-            call.index, call.named = first, True
+            call.index, call.named, call.depth = first, True, 1
             rest = f"/{below}" if rest.startswith(f"/{first}/") else ""
+        elif first in aliases.FIRST:
+            found = aliases.place(rest, self.options.indexes, self.options.default_index)
+            if found is not None:
+                (call.index, call.depth, rest), call.named = found, True
         call.rest = rest
 
     async def admit(self, call: Call, action: str, project: str | None = None) -> None:

@@ -196,6 +196,14 @@ class Settings:
         " that were added, or URLs. Default: `pypi`. Names of yours are never asked for there.", many=True,
         check=addresses.upstream, allowed="names or http(s) URLs without credentials, separated by commas")
     no_upstream: bool = _setting(False, "boolean", "Ask nobody else: serve only what lies here.")
+    offline: bool = _setting(
+        False, "boolean", "Serve what is held of upstreams, however old, and ask none of them.")
+    mirror_size: float = _setting(
+        50.0, "number", "Files of upstreams that are kept, the ones unused for longest deleted first.",
+        unit="GiB", least=0.01, most=1e6)
+    mirror_age: float = _setting(
+        90.0, "number", "How long a file of an upstream is kept that nobody uses.", unit="days", least=0.01,
+        most=36500)
     snapshots: int = _setting(
         7, "integer", "Daily snapshots of the catalogue to keep; 0 takes none.", least=0, most=3650)
     sandbox_children: int = _setting(

@@ -82,6 +82,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         clock=pidex.clock,
         want=pidex.expendable.want,
         signature=pidex.signature,
+        mirror=pidex.mirror,
         ledger=ledger,
         metrics=pidex.metrics,
         intake=intake,

@@ -167,6 +167,7 @@ class _Main:
 
 def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
     """Start reconciler, watch, snapshots and bookkeeping; returns what stops them."""
+    from pidex.app import mirroring  # noqa: PLC0415  # see above
     from pidex.ingress.control import Control  # noqa: PLC0415
     from pidex.processes import Loops  # noqa: PLC0415
 
@@ -179,6 +180,7 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
         "control": Control(pidex.data, pidex.calls(pushes)).run,
         "git": pushes.run,
         "search": lambda stop: _follow(pidex, stop),
+        "mirror": lambda stop: mirroring.run(pidex, stop),
     }
     if ftp is not None:
         loops["ftp"] = lambda stop: pidex.ftp(ftp).run(stop)

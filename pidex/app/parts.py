@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from pidex.config import Settings, data_dir, environment, load, served_folders
 from pidex.core.errors import CannotStart
 from pidex.core.model import DEFAULT_INDEX, File
-from pidex.metrics import Metrics
+from pidex.metrics import Counter, Metrics
 
 # What opens the catalogue takes half a second to import. The main process does that after it has started the
 # workers, which do the same meanwhile.
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pidex.backends.sandbox import Sandbox
     from pidex.catalogue.engine import Catalogue
     from pidex.catalogue.expendable import Expendable
-    from pidex.core.interfaces import Mirrored
     from pidex.core.model import Principal
     from pidex.core.permissions import Action, Visibility
     from pidex.curator import Curator
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from pidex.ingress.git import Pushes
     from pidex.intake import Intake
     from pidex.interior import Interior
+    from pidex.mirror import Mirror
     from pidex.readme import Readmes
     from pidex.reconciler import Reconciler
     from pidex.resolver import Resolver
@@ -74,8 +74,8 @@ class Pidex:
     storage: Folder
     resolver: Resolver
     metrics: Metrics
+    mirror: Mirror
     clock: Callable[[], float]
-    mirror: Mirrored | None = None
     _closers: list[Callable[[], None]] = field(default_factory=list)
     _accounts: Accounts | None = None
 
@@ -119,20 +119,21 @@ class Pidex:
         names = sorted(bases, key=lambda name: (name != DEFAULT_INDEX, name))
         return {name: order(name, bases)[1:] for name in names}
 
+    def alarms(self) -> Counter:
+        """Counts names of ours that an upstream turned out to have."""
+        return self.metrics.counter("pidex_origin_alarms", "Names of ours that an upstream has too.")
+
     def intake(self, sandbox: Sandbox | None = None) -> Intake:
         """The door for files; what is sent is looked into by `sandbox`, or by children of its own."""
         from pidex.intake import Intake  # noqa: PLC0415  # commands that only read do without it
 
-        alarms = self.metrics.counter(
-            "pidex_origin_alarms", "Names of files in the folders that an upstream has too."
-        )
         return Intake(
             self.catalogue,
             self.storage,
             self.clock,
             sandbox or self.sandbox(),
             mirror=self.mirror,
-            alarmed=alarms.add,
+            alarmed=self.alarms().add,
         )
 
     def sandbox(self) -> Sandbox:
@@ -297,6 +298,7 @@ class Pidex:
         """Close what is open."""
         while self._closers:
             self._closers.pop()()
+        self.mirror.close()
         self.expendable.close()
         self.catalogue.close()
 
@@ -306,7 +308,8 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
 
     `create` makes the data directory and the catalogue, or migrates them: for who holds the `DataLock` only.
     """
-    from pidex.backends.folder import Folder  # noqa: PLC0415  # see above
+    from pidex.app.upstream import mirror_of  # noqa: PLC0415  # see above
+    from pidex.backends.folder import Folder  # noqa: PLC0415
     from pidex.catalogue import indexes  # noqa: PLC0415
     from pidex.catalogue.engine import Catalogue  # noqa: PLC0415
     from pidex.catalogue.expendable import Expendable  # noqa: PLC0415
@@ -325,14 +328,17 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
         # Made when somebody asks who is not the operator: commands need no password file.
         return pidex.accounts().visibility(by, index, action)
 
+    expendable = Expendable(data / "cache.db")
+    mirror = mirror_of(settings, data, catalogue, expendable, inspector=lambda: pidex.sandbox())  # noqa: PLW0108
     pidex = Pidex(
         settings=settings,
         data=data,
         catalogue=catalogue,
-        expendable=Expendable(data / "cache.db"),
+        expendable=expendable,
         storage=storage,
-        resolver=Resolver(catalogue, storage, time.time, visibility),
+        resolver=Resolver(catalogue, storage, time.time, visibility, mirror),
         metrics=Metrics(data / "metrics"),
+        mirror=mirror,
         clock=time.time,
     )
     pidex.lineages()

@@ -110,6 +110,12 @@ def list(conn: Connection, *, since: int = 0, limit: int) -> Sequence[Entry]:  #
     return [Entry(*row) for row in conn.execute(_LIST, {"since": since, "most": limit})]
 
 
+def projects_of(conn: Connection, action: str) -> frozenset[tuple[str | None, str | None]]:
+    """The indexes and projects of which there is a row of an action."""
+    query = select(audit.c.index_name, audit.c.project).where(audit.c.action == action).distinct()
+    return frozenset((index, project) for index, project in conn.execute(query))
+
+
 def head(conn: Connection) -> tuple[int, str]:
     """The number of the newest row and the digest that the next one will carry."""
     digest, last = conn.execute(_HEAD).one()

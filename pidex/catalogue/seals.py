@@ -14,8 +14,8 @@ from pidex.catalogue.tables import metadata, seals
 
 #: Without a seal: what is compared with the files themselves, what is only counted, and what has a chain.
 UNSEALED = frozenset({"places", "contents", "files", "projects", "downloads", "audit", "seals"})
-#: The seal of a table without rows.
-EMPTY = "0" * 64
+#: With a seal, and yet made anew by each scan.
+DERIVED = frozenset({"problems", "scans"})
 
 _READ = select(seals.c.name, seals.c.value)
 
@@ -47,11 +47,16 @@ def install(engine: Engine) -> None:
         conn.info["pidex_sealed"] = True
 
 
-def renew(conn: Connection) -> None:
-    """Seal what every table holds now, in the caller's transaction: after a migration, or on demand."""
+def renew(conn: Connection, names: Iterable[str] | None = None) -> None:
+    """Seal what tables (all) hold now, in the caller's transaction: after a migration, or on demand."""
     if conn.dialect.name != "sqlite":
         return
-    rows = [{"name": table.name, "value": _sum(conn, table)} for table in sealed()]
+    chosen = None if names is None else {*names}
+    rows = [
+        {"name": table.name, "value": _sum(conn, table)}
+        for table in sealed()
+        if chosen is None or table.name in chosen
+    ]
     upserts.put(conn, seals, rows)
 
 

@@ -17,6 +17,7 @@ from pidex.core.errors import ConfigError, PidexError
 COMMANDS = {
     "serve": ("serve", "Serve folders of packages to pip, uv, poetry and pdm."),
     "scan": ("scan", "Look through the folders now, and say what is listed and what is not, and why."),
+    "verify": ("verify", "Compare rows, files, hashes and history, and mend what can be mended."),
     "restore": ("restore", "Put a snapshot of the catalogue in its place."),
     "why": ("why", "Say everything known of a project or a file: listed or not, and why."),
     "doctor": ("doctor", "Check the set-up, and say what to do about what is wrong."),

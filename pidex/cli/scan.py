@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 
 from pidex.catalogue import indexes, scans
 from pidex.cli.options import settings_options
+from pidex.cli.progress import progress
 from pidex.config import Settings, data_dir, environment, load
 from pidex.core.errors import CannotStart, Conflict
 from pidex.core.model import DEFAULT_INDEX, OPERATOR, FolderReport, Place
@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from pidex.app import Pidex
     from pidex.processes import DataLock
 
-#: Seconds between two looks whether the server has finished, and between two lines of progress.
-POLL_SECONDS, LINE_SECONDS = 0.1, 5.0
+#: Seconds between two looks whether the server has finished.
+POLL_SECONDS = 0.1
 #: Files of one kind that are named; --json names all.
 NAMED = 50
-
-Progress = Callable[[int, int], None]
 
 
 @click.command("scan")
@@ -76,7 +74,7 @@ def scanned(
             if serving:
                 yield pidex, ask(pidex, lock)
             else:
-                with progress() as step:
+                with progress("Reading files", "Read {} of {} files.") as step:
                     report = pidex.reconciler().scan(step, rebuild=rebuild)
                 yield pidex, report
     finally:
@@ -98,30 +96,6 @@ def _finished(pidex: Pidex) -> int | None:
     with pidex.catalogue.read() as conn:
         index = indexes.find(conn, DEFAULT_INDEX)
         return None if index is None else scans.find(conn, index.id).finished
-
-
-@contextlib.contextmanager
-def progress() -> Iterator[Progress]:
-    """Shows how far a scan is, on stderr: a bar on a terminal, and now and then a line elsewhere."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = (TextColumn("Reading files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=None)
-            yield lambda read, total: bar.update(task, completed=read, total=total)
-        return
-    last = time.monotonic()
-
-    def say(read: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LINE_SECONDS:
-            last = time.monotonic()
-            click.echo(f"Read {read} of {total} files.", err=True)
-
-    yield say
 
 
 def lines(report: FolderReport, projects: int, roots: Sequence[str]) -> Iterator[str]:

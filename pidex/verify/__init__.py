@@ -1,0 +1,173 @@
+"""Compares all that is kept: rows, files, hashes, what is derived, the journal, the audit; and mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from pidex.catalogue import audit, comparison, indexes, seals
+from pidex.catalogue.engine import Catalogue, Connection
+from pidex.core.errors import CatalogueError
+from pidex.core.folder import roots_of
+from pidex.core.interfaces import Clock, Storage
+from pidex.core.model import Place, Principal
+from pidex.verify.finding import Difference, Differences, Repair, Report
+from pidex.verify.healing import Healer
+from pidex.verify.listing import Lies, Listing, contents, look
+from pidex.verify.reading import Pace, Unreadable, digests
+
+__all__ = ["Difference", "Healer", "Pace", "Repair", "Report", "Verifier"]
+
+#: A publish that is under way for longer than this, in seconds, was given up.
+ABANDONED_SECONDS = 60.0
+#: Differences that a report names; more are one line.
+MOST_DIFFERENCES = 10_000
+
+#: What verifying tells while it reads: bytes, and bytes in all.
+Progress = Callable[[int, int], None]
+
+
+class Verifier:
+    """Compares one state of a catalogue with itself and with the folders. Reads only; any number at a time.
+
+    `storage` has the folders of all indexes. While a server works on them, what is found has to be confirmed
+    by a second look (`confirmed`): files come and go between the two things that are compared.
+    """
+
+    def __init__(self, catalogue: Catalogue, storage: Storage, clock: Clock) -> None:
+        self._catalogue, self._storage, self._clock = catalogue, storage, clock
+
+    def verify(
+        self,
+        *,
+        deep: bool = False,
+        pace: Pace | None = None,
+        progress: Progress = lambda done, total: None,
+        by: Principal,
+    ) -> Report:
+        """Compare everything. `deep`: hash every file again, at a pace."""
+        found: list[Difference] = []
+        files = size = 0
+        try:
+            with self._catalogue.read() as conn:
+                listings = {each.name: self._look(each) for each in indexes.list(conn)}
+            with self._catalogue.read() as conn:
+                damage = comparison.damage(conn, deep=deep)
+                if damage is not None:
+                    found.append(_broken(damage))
+                found += self._whole(conn)
+                for index in indexes.list(conn):
+                    if index.name in listings:
+                        listing = Listing(conn, index, self._storage, listings[index.name])
+                        found += listing.differences()
+                        files, size = files + listing.files, size + listing.bytes
+        except CatalogueError as error:
+            found.append(_broken(str(error)))
+            return Report(deep, files, size, tuple(found))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            sentence = f"A row of the catalogue cannot be understood ({type(error).__name__}: {error})."
+            found.append(Difference("row", "catalogue", sentence))
+        if deep:
+            found += self._deep(pace or Pace(), progress)
+        return Report(deep, files, size, tuple(dict.fromkeys(found))[:MOST_DIFFERENCES])
+
+    def confirmed(self, first: Report, *, by: Principal) -> Report:
+        """A report without the differences that were moments of a change: those that a second look lacks."""
+        if not first.differences:
+            return first
+        again = {(each.code, each.subject) for each in self.verify(by=by).differences}
+        reread = {each for each in first.differences if each.repair is Repair.BYTES and self._still(each)}
+        kept = [each for each in first.differences if (each.code, each.subject) in again or each in reread]
+        return replace(first, differences=tuple(kept))
+
+    def _look(self, index: indexes.Index) -> Lies:
+        return look(self._storage, roots_of(self._storage.roots, index.name, index.id))
+
+    def _whole(self, conn: Connection) -> Differences:
+        """What does not belong to one index."""
+        for table in comparison.orphans(conn):
+            yield Difference("orphan", table, f"Rows of {table} refer to rows that are not there.")
+        for table in seals.differing(conn):
+            if table in seals.DERIVED:
+                sentence = f"The table {table} was changed by something other than pidex, or damaged."
+                yield Difference("seal", table, sentence, Repair.SCAN)
+                continue
+            sentence = (
+                f"The table {table} was changed by something other than pidex, or damaged: compare it with a"
+                " backup, or accept it as it is with --accept."
+            )
+            yield Difference("seal", table, sentence)
+        for gap in comparison.gaps(conn):
+            sentence = f"The journal has no changes between {gap.after} and {gap.before}."
+            yield Difference("journal", str(gap.before), sentence)
+        for broken in audit.breaks(conn):
+            yield Difference("audit", str(broken.id), f"The audit was tampered with: {broken.reason}.")
+        old = (self._clock() - ABANDONED_SECONDS) * 1_000_000
+        for _, filename, at in comparison.list_intents(conn):
+            if at < old:
+                sentence = f"The upload of {filename} was cut off, and neither finished nor undone."
+                yield Difference("intent", filename, sentence, Repair.START)
+        yield from contents(conn)
+
+    # --- bytes ----------------------------------------------------------------------------------------------
+
+    def _deep(self, pace: Pace, progress: Progress) -> Differences:
+        """Hash every place and every kept copy, each inode once."""
+        with self._catalogue.read() as conn:
+            whole = [
+                (index.name, place)
+                for index in indexes.list(conn)
+                for place in comparison.list_whole(conn, index.id)
+                if place.root in roots_of(self._storage.roots, index.name, index.id)
+            ]
+        inodes = {(place.stat.inode, place.sha256) for _, place in whole}
+        alone = [each for each in self._storage.list_kept() if (each.stat.inode, each.sha256) not in inodes]
+        total = sum(place.stat.size for _, place in whole) + sum(each.stat.size for each in alone)
+        done = 0
+        for name, place in whole:
+            yield from self._place(name, place, pace)
+            done += place.stat.size
+            progress(done, total)
+        for each in alone:
+            yield from self._kept(each.sha256, pace)
+            done += each.stat.size
+            progress(done, total)
+
+    def _place(self, index: str, place: Place, pace: Pace) -> Differences:
+        read = digests(self._storage.path(place.root, place.path), pace)
+        if read is None:  # gone or changed: the quick part tells
+            return
+        sha256 = place.sha256 or ""
+        if isinstance(read, Unreadable):
+            sentence = f"{place.path} cannot be read: {read.reason}."
+        elif read[1].sha256 == sha256:
+            with self._catalogue.read() as conn:
+                noted = [*comparison.contents_of(conn, [sha256]).values()]
+            hashes = (read[1].blake2b_256, read[1].md5, read[1].size)
+            if any((row["blake2b_256"], row["md5"], row["size"]) != hashes for row in noted):
+                sentence = f"Other hashes are noted of {place.path} than it has."
+                yield Difference("contents", sha256, sentence, Repair.CONTENTS, index, sha256=sha256)
+            return
+        elif read[0][:2] != place.stat[:2] or read[0].inode != place.stat.inode:
+            return  # another file by now: the quick part tells
+        else:
+            sentence = f"The bytes of {place.path} are damaged: its sha256 is not what it was."
+        yield Difference("bytes", place.path, sentence, Repair.BYTES, index, place.root, place.path, sha256)
+
+    def _kept(self, sha256: str, pace: Pace) -> Differences:
+        read = digests(self._storage.kept_path(sha256), pace)
+        if read is None or (not isinstance(read, Unreadable) and read[1].sha256 == sha256):
+            return
+        sentence = f"The kept copy {sha256[:12]}... is damaged."
+        yield Difference("kept", sha256, sentence, Repair.BYTES, sha256=sha256)
+
+    def _still(self, found: Difference) -> bool:
+        storage = self._storage
+        path = storage.path(found.root, found.path) if found.path else storage.kept_path(found.sha256)
+        read = digests(path, Pace())
+        return read is not None and (isinstance(read, Unreadable) or read[1].sha256 != found.sha256)
+
+
+def _broken(damage: str) -> Difference:
+    sentence = f"The catalogue is damaged ({damage}): run `pidex restore --latest`, then `pidex scan`."
+    return Difference("catalogue", "catalogue", sentence)

@@ -31,6 +31,7 @@ log = logging.getLogger("pidex.git")
 CONFIG: Mapping[str, str] = {
     "core.bigFileThreshold": "1m",
     "core.compression": "1",
+    "core.fsync": "all",  # references and loose objects, too
     "core.logAllRefUpdates": "true",
     "gc.bigPackThreshold": "512m",
     "http.receivepack": "true",
@@ -46,6 +47,14 @@ CONFIG: Mapping[str, str] = {
     "transfer.unpackLimit": "1",
     "uploadpack.allowFilter": "true",
 }
+
+#: Runs when a reference has moved, before git tells anybody. git syncs what is in files, and never the folders
+#: that name them: a power cut took back a push that had been answered.
+SYNC = """#!/bin/sh
+# Written by pidex at each start.
+[ "$1" = committed ] || exit 0
+exec sync objects objects/pack refs refs/heads refs/heads/*
+"""
 
 
 class Repositories:
@@ -97,12 +106,13 @@ class Repositories:
         """Write hook and configuration as this version of the program wants them."""
         hooks = self.folder / "hooks" / index
         hooks.mkdir(mode=0o700, parents=True, exist_ok=True)
-        text = f"#!/bin/sh\n# Written by pidex at each start.\nexec {shlex.join(command)}\n"
-        hook, fresh = hooks / "pre-receive", hooks / "pre-receive.new"
-        if not hook.exists() or hook.read_text(encoding="utf-8") != text or not os.access(hook, os.X_OK):
-            fresh.write_text(text, encoding="utf-8")
-            fresh.chmod(0o700)
-            fresh.rename(hook)
+        asking = f"#!/bin/sh\n# Written by pidex at each start.\nexec {shlex.join(command)}\n"
+        for name, text in (("pre-receive", asking), ("reference-transaction", SYNC)):
+            hook, fresh = hooks / name, hooks / f"{name}.new"
+            if not hook.exists() or hook.read_text(encoding="utf-8") != text or not os.access(hook, os.X_OK):
+                fresh.write_text(text, encoding="utf-8")
+                fresh.chmod(0o700)
+                fresh.rename(hook)
         folder = self.path(index)
         wanted = {**CONFIG, "core.hooksPath": str(hooks)}
         lines = self.git.run("config", "--file", str(folder / "config"), "--list", "-z").decode().split("\0")

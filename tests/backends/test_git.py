@@ -168,6 +168,22 @@ def test_hooks_and_configuration_are_ours_again_at_each_start(
     assert not hook.is_relative_to(repository.folder)
 
 
+def test_a_push_is_on_the_disk_before_it_is_answered(repositories: Repositories, tmp_path: Path) -> None:
+    """git syncs files and no folder: a power cut took answered pushes back (`scripts/faults power`)."""
+    programs, told, work = tmp_path / "programs", tmp_path / "told", tmp_path / "work"
+    programs.mkdir()
+    (programs / "sync").write_text(f'#!/bin/sh\necho "$@" >>{told}\nexec /bin/sync "$@"\n')
+    (programs / "sync").chmod(0o700)
+    repositories.create("main", ["true"])
+    git = Git(f"{programs}:{os.environ['PATH']}")
+    told.unlink(missing_ok=True)
+    git.run("init", "-q", "-b", "main", str(work))
+    identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+    git.run(*identity, "commit", "-q", "--allow-empty", "-m", "a change", folder=work)
+    git.run("push", "-q", str(repositories.path("main")), "main", folder=work)
+    assert {"objects", "objects/pack", "refs/heads", "refs/heads/main"} <= set(told.read_text().split())
+
+
 def test_a_repository_that_is_put_aside_comes_back_with_its_history(
     repositories: Repositories, repository: Repository
 ) -> None:

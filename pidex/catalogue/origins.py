@@ -63,16 +63,18 @@ _DELETE = delete(origins).where(_HERE, origins.c.project == bindparam("of_projec
 _CLAIM = insert(origins)
 _RELEASE = delete(origins).where(_HERE, origins.c.project.in_(bindparam("of_projects", expanding=True)))
 #: Both look-ups by their keys, in the one statement that an index without bases and upstreams can spare.
-_OBSTACLES = union_all(
-    select(literal(PlaceState.UNREAD.value).label("what")).where(
-        places.c.index_id == bindparam("of_index"),
-        places.c.project == bindparam("of_project"),
-        UNFINISHED,
-        places.c.state == literal_column("'unread'"),
-    ),
-    select(literal(Origin.BLOCKED.value)).where(
-        _HERE, origins.c.project == bindparam("of_project"), origins.c.origin == Origin.BLOCKED.value
-    ),
+_OBSTACLES = Prepared(
+    union_all(
+        select(literal(PlaceState.UNREAD.value).label("what")).where(
+            places.c.index_id == bindparam("of_index"),
+            places.c.project == bindparam("of_project"),
+            UNFINISHED,
+            places.c.state == literal_column("'unread'"),
+        ),
+        select(literal(Origin.BLOCKED.value)).where(
+            _HERE, origins.c.project == bindparam("of_project"), origins.c.origin == Origin.BLOCKED.value
+        ),
+    )
 )
 
 
@@ -108,7 +110,8 @@ def projects_of(conn: Connection, index_id: int, kinds: Iterable[Origin]) -> fro
 
 def obstacles(conn: Connection, index_id: int, project: str) -> frozenset[str]:
     """What keeps an index from answering for a project at once: 'unread' files, a 'blocked' name."""
-    return frozenset(conn.execute(_OBSTACLES, {"of_index": index_id, "of_project": project}).scalars())
+    found = _OBSTACLES.all(conn, {"of_index": index_id, "of_project": project})
+    return frozenset(what for (what,) in found)
 
 
 def inside(conn: Connection, index_ids: Iterable[int], project: str) -> frozenset[int]:

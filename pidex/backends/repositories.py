@@ -48,7 +48,7 @@ CONFIG: Mapping[str, str] = {
     "uploadpack.allowFilter": "true",
 }
 
-#: Runs when a reference has moved, before git tells anybody. git syncs what is in files, and never the folders
+#: Runs when a reference moved, before git tells anybody. git syncs what is in files, and never the folders
 #: that name them: a power cut took back a push that had been answered.
 SYNC = """#!/bin/sh
 # Written by pidex at each start.

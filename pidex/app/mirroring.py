@@ -26,7 +26,7 @@ log = logging.getLogger("pidex.mirror")
 def run(pidex: Pidex, stop: threading.Event) -> None:
     """Keep the mirror within its bounds, and its lists of names fresh. For who holds the lock."""
     files, settings = pidex.mirror.files, pidex.settings
-    files.vault.sweep()
+    files.cache.sweep()
     found = files.settle()
     if found:
         log.info("Found %d mirrored files that were not known.", found)

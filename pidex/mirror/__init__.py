@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pidex.backends.vault import Reading, Vault
+from pidex.backends.cache import Cache, Reading
 from pidex.catalogue.mirrored import FileRow, Store
 from pidex.core.errors import NotFetched, NotFound, UpstreamDown
 from pidex.core.interfaces import Clock, Inspector, Mirrored, Upstream
@@ -63,7 +63,7 @@ class Mirror(Mirrored):
         self.store, self._clock, self._inspector, self.offline = store, clock, inspector, offline
         self._connections = Connections(settings, connect)
         self.pages = HeldPages(store, self._connections, clock=clock, offline=offline)
-        self.files = Files(store, Vault(folder), self.pages, self._connections, clock=clock)
+        self.files = Files(store, Cache(folder), self.pages, self._connections, clock=clock)
         self.files.offline = offline
         self.names = Names(store, self._connections, clock=clock)
         self._metadata: dict[str, asyncio.Task[bytes]] = {}
@@ -113,7 +113,7 @@ class Mirror(Mirrored):
         await self.pages.refresh(upstream, project, force=force)
 
     async def open(self, file: File) -> Reading:
-        """The bytes of a mirrored file: those of the vault, or `Arriving`, which `reach` waits for."""
+        """The bytes of a mirrored file: those of the cache, or `Arriving`, which `reach` waits for."""
         return await self.files.open(file)
 
     async def metadata(self, file: File) -> bytes:

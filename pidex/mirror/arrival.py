@@ -11,8 +11,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
+from pidex.backends.cache import Cache, Reading
 from pidex.backends.staging import StagedFile
-from pidex.backends.vault import Reading, Vault
 from pidex.core.errors import PidexError, UpstreamDown, UpstreamFault
 from pidex.core.interfaces import Upstream
 from pidex.core.upstreams import UNKNOWN, UpstreamFile
@@ -36,7 +36,7 @@ log = logging.getLogger("pidex.mirror")
 class Home(Protocol):
     """Where arrivals come to. `keep` is called with a whole and right one, `gone` once nobody may join it."""
 
-    vault: Vault
+    cache: Cache
     pool: Executor
 
     async def keep(self, arrival: Arrival) -> None: ...
@@ -114,7 +114,7 @@ class Arrival:
             await self._moved.wait()
 
     async def finish(self) -> None:
-        """Wait until it lies in the vault. Raises what the fetch raised."""
+        """Wait until it lies in the cache. Raises what the fetch raised."""
         while not self.ended:
             await self._moved.wait()
         if self.error is not None:
@@ -138,7 +138,7 @@ class Arrival:
         loop = asyncio.get_running_loop()
         try:
             self.staged = await loop.run_in_executor(
-                self._home.pool, self._home.vault.stage, max(self.size, 0)
+                self._home.pool, self._home.cache.stage, max(self.size, 0)
             )
             await self._fetch(self.staged)
             self._check()
@@ -158,7 +158,7 @@ class Arrival:
     async def _end(self) -> None:
         self._home.gone(self)
         if isinstance(self.error, Mismatch) and self.staged is not None and self.got:
-            put_away = partial(self._home.vault.quarantine, self.staged, self.file.filename)
+            put_away = partial(self._home.cache.quarantine, self.staged, self.file.filename)
             note = self._note(self.error)
             await asyncio.get_running_loop().run_in_executor(self._home.pool, put_away, note)
         self.ended = True

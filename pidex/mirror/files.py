@@ -1,4 +1,4 @@
-"""Files of upstreams: from the vault where they lie there, else on their way, once for all who ask."""
+"""Files of upstreams: from the cache where they lie there, else on their way, once for all who ask."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, NamedTuple
 
-from pidex.backends.vault import Opened, Reading, Vault
+from pidex.backends.cache import Cache, Opened, Reading
 from pidex.catalogue.mirrored import FileRow, Store
 from pidex.core.errors import UpstreamDown
 from pidex.core.interfaces import Clock
@@ -22,7 +22,7 @@ from pidex.mirror.pages import HeldPages
 
 #: Uses that are written at once, and the seconds after which fewer are.
 USES, USE_SECONDS = 256, 30.0
-#: Below which part of its limit the vault is brought once it is above.
+#: Below which part of its limit the cache is brought once it is above.
 EVICT_TO = 0.9
 #: Seconds within which a file that was stored or used is not evicted: somebody may be at it.
 YOUNG_SECONDS = 60.0
@@ -44,9 +44,9 @@ class Files:
     """
 
     def __init__(
-        self, store: Store, vault: Vault, pages: HeldPages, connections: Connections, *, clock: Clock
+        self, store: Store, cache: Cache, pages: HeldPages, connections: Connections, *, clock: Clock
     ) -> None:
-        self._store, self.vault, self._pages, self._connections = store, vault, pages, connections
+        self._store, self.cache, self._pages, self._connections = store, cache, pages, connections
         self._clock = clock
         self.pool: Executor = connections.pool
         self.offline = False
@@ -57,7 +57,7 @@ class Files:
         self._flushed = 0.0
 
     async def open(self, file: File) -> Reading:
-        """The bytes of a mirrored file, its size known: an `Opened` one of the vault, else an `Arriving` one.
+        """The bytes of a mirrored file, its size known: an `Opened` one of the cache, else an `Arriving` one.
 
         Close it. Nothing is fetched before the first `reach`, but where nobody knows the size. Raises
         `UpstreamDown`, `UpstreamFault` and `NotFound` as the upstream does.
@@ -96,7 +96,7 @@ class Files:
         return arriving
 
     async def fetch(self, file: File) -> Opened:
-        """A mirrored file, whole and in the vault. As `open` otherwise."""
+        """A mirrored file, whole and in the cache. As `open` otherwise."""
         reading = await self.open(file)
         if isinstance(reading, Opened):
             return reading
@@ -104,7 +104,7 @@ class Files:
         try:
             arrival = reading.arrival
             await arrival.finish()
-            found = await self._connections.in_thread(self.vault.open, arrival.sha256, file.filename, None)
+            found = await self._connections.in_thread(self.cache.open, arrival.sha256, file.filename, None)
         finally:
             reading.close()
         if found is None:
@@ -114,12 +114,12 @@ class Files:
     def is_held(self, file: File) -> bool:
         """Whether the bytes of a mirrored file lie here."""
         sha256 = self._sha256(file)
-        return bool(sha256) and self.vault.path(sha256).exists()
+        return bool(sha256) and self.cache.path(sha256).exists()
 
     # --- arrivals come to here ------------------------------------------------------------------------------
 
     async def keep(self, arrival: Arrival) -> None:
-        """Have a whole, checked file lie in the vault, and say so."""
+        """Have a whole, checked file lie in the cache, and say so."""
         await self._connections.in_thread(self._keep, arrival, self._asked.get(arrival))
         self.told["fetched"] += 1
         self.told["bytes"] += arrival.got
@@ -147,13 +147,13 @@ class Files:
     # --- in a thread ----------------------------------------------------------------------------------------
 
     def _open(self, file: File) -> tuple[Opened | None, str]:
-        """The file in the vault, and the hash it has or must have ('' where nobody knows)."""
+        """The file in the cache, and the hash it has or must have ('' where nobody knows)."""
         sha256 = self._sha256(file)
         if not sha256:
             return None, ""
         row = self._store.find_file(sha256)
         known = None if row is None else _stat(row)
-        found = self.vault.open(sha256, file.filename, known)
+        found = self.cache.open(sha256, file.filename, known)
         if found is None:
             if row is not None:
                 self._store.drop_files([sha256])
@@ -178,7 +178,7 @@ class Files:
 
     def _keep(self, arrival: Arrival, file: File | None) -> None:
         assert arrival.staged is not None
-        stat = self.vault.keep(arrival.staged, arrival.sha256)
+        stat = self.cache.keep(arrival.staged, arrival.sha256)
         now = self._clock()
         if file is not None:
             self._store.put_file(_row(arrival.sha256, stat, now, now, file))
@@ -204,7 +204,7 @@ class Files:
         rows = {row.sha256: row for row in self._store.list_files()}
         missing = 0
         now = self._clock()
-        for sha256, stat in self.vault.list():
+        for sha256, stat in self.cache.list():
             if rows.pop(sha256, None) is None:
                 missing += 1
                 # Nobody vouches for its bytes: they are read before they are served.
@@ -230,13 +230,13 @@ class Files:
             gone.append(row)
             total -= row.size
         for row in gone:
-            self.vault.delete(row.sha256)
+            self.cache.delete(row.sha256)
         self._store.drop_files(row.sha256 for row in gone)
         return Evicted(len(gone), sum(row.size for row in gone))
 
     def wrong(self) -> Sequence[Mapping[str, Any]]:
         """The notes of files that were not what their upstream declared, newest first."""
-        return self.vault.quarantined()
+        return self.cache.quarantined()
 
 
 def _stat(row: FileRow) -> Stat | None:

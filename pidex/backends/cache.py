@@ -28,14 +28,14 @@ _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
 class Stored(NamedTuple):
-    """A file that lies in the vault."""
+    """A file that lies in the cache."""
 
     sha256: str
     stat: Stat
 
 
 class Reading(Handle):
-    """A descriptor on bytes that nobody changes: those of the vault, or of a file on its way to it.
+    """A descriptor on bytes that nobody changes: those of the cache, or of a file on its way to it.
 
     `check` says `Changing` where somebody did change them. Not its own descriptor: `close` does nothing.
     """
@@ -68,7 +68,7 @@ class Reading(Handle):
 
 
 class Opened(Reading):
-    """A file of the vault that is open for reading."""
+    """A file of the cache that is open for reading."""
 
     def close(self) -> None:
         fd, self.fd = self.fd, -1
@@ -79,7 +79,7 @@ class Opened(Reading):
         self.close()
 
 
-class Vault:
+class Cache:
     """Below one folder: `<2>/<sha256>`, `arriving/`, `quarantine/`. Every method may block."""
 
     def __init__(self, folder: Path) -> None:

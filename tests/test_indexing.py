@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -353,7 +354,7 @@ def test_who_may(estate: Estate) -> None:
         with estate.catalogue.write() as conn:
             grants.add(conn, Grant("user:ann", role, index, project), by="x", at=1)
 
-    acts = {
+    acts: dict[str, Callable[[Principal], object]] = {
         "create": lambda by: service.create("new", by=by),
         "set_index": lambda by: service.set_index("dev", ["challenge=no"], by=by),
         "remove_index": lambda by: service.remove_index("new", by=by),

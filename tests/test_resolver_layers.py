@@ -10,7 +10,7 @@ import pytest
 
 from pidex.catalogue import indexes, origins, places, reservations, scans, statuses
 from pidex.catalogue.engine import Catalogue
-from pidex.core.errors import Busy, NotFetched, NotFound, UpstreamDown, Withheld
+from pidex.core.errors import Busy, Claimed, NotFetched, NotFound, UpstreamDown, Withheld
 from pidex.core.layers import Claim, Origin, Reservation
 from pidex.core.model import ANONYMOUS, OPERATOR, File, PlaceState, Principal, Status
 from pidex.core.permissions import Action, Visibility
@@ -335,3 +335,16 @@ def test_changes_of_a_base_touch_its_heirs(house: House) -> None:
         assert found is not None
         indexes.announce(conn, found.id, at=1, by="ann")
     assert sorted(probe.changes(serial)[1] or []) == [("dev", "*"), ("main", "*")]
+
+
+def test_a_name_that_was_ours_is_told_apart_from_one_that_never_was(house: House) -> None:
+    """Nobody is sent elsewhere for the first."""
+    for index, upstreams in (("alone", ()), ("dev", (PYPI,))):
+        number = house.index(index, upstreams=upstreams)
+        house.decide(number, "gone", Origin.LOCAL)
+        house.mirror.pages[PYPI, "never"] = ABSENT
+        with pytest.raises(Claimed):
+            house.page(index, "gone")
+        with pytest.raises(NotFound) as caught:
+            house.page(index, "never")
+        assert not isinstance(caught.value, Claimed)

@@ -54,6 +54,12 @@ class NotFound(PidexError):
     code, status, title = "not-found", 404, "Not found"
 
 
+class Claimed(NotFound):
+    """Nothing is there under a name that is ours: nobody is sent elsewhere for it."""
+
+    code = "claimed"
+
+
 class MethodNotAllowed(PidexError):
     """The thing is there, and this method is not offered on it."""
 

@@ -21,9 +21,9 @@ from pidex.catalogue import (
 )
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import metadata
-from pidex.core.errors import Busy, NotFetched, NotFound, UpstreamDown, Withheld
+from pidex.core.errors import Busy, Claimed, NotFetched, NotFound, UpstreamDown, Withheld
 from pidex.core.interfaces import Clock, Handle, Mirrored, Storage
-from pidex.core.layers import Origin
+from pidex.core.layers import Answer, Origin
 from pidex.core.model import File, FolderReport, Page, Place, PlaceState, Principal, ProjectName, Status
 from pidex.core.permissions import Action, Visibility
 from pidex.core.reasons import Reason, subject_of
@@ -351,8 +351,10 @@ def _own(conn: Connection, here: indexes.Index, project: str, *, whole: bool) ->
         raise _busy(f"Files of project {project} are still being read.")
     listing = listing_of(conn, here, project)
     if listing is None:
-        refuse(choose(conn, [here], project), project)
-        raise _absent(conn, here, project)
+        choice = choose(conn, [here], project)
+        refuse(choice, project)
+        error = _absent(conn, here, project)
+        raise Claimed(str(error)) if choice.answer is Answer.CLAIMED else error
     return listing.page
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pidex.catalogue import files, indexes, origins, places, projects, reservations, scans, statuses
 from pidex.catalogue.engine import Connection
-from pidex.core.errors import Busy, NotFetched, NotFound
+from pidex.core.errors import Busy, Claimed, NotFetched, NotFound
 from pidex.core.interfaces import Mirrored
 from pidex.core.layers import Answer, Choice, Origin, Source
 from pidex.core.model import File, Page, ProjectName, Status
@@ -78,7 +78,8 @@ class Layered:
             self._require(marked, project)
             page = Page(self._here.name, project, project, 0)
         if page is None:
-            raise NotFound(f"Index {self._here.name} has no project {project}.")
+            kind = Claimed if choice.answer is Answer.CLAIMED else NotFound
+            raise kind(f"Index {self._here.name} has no project {project}.")
         if marker is not None:
             page = replace(page, status=marker.status, status_reason=marker.reason)
         return replace(page, files=() if closed else page.files, layers=tuple(sorted(self._needed)))

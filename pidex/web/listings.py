@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qs
 
-from pidex.core.errors import NotFound
+from pidex.core.errors import Claimed, NotFound
 from pidex.core.names import is_name, normalize
 from pidex.core.negotiation import etag_matches
 from pidex.web.call import Call
@@ -49,7 +49,7 @@ async def project(site: Site, call: Call) -> None:
         variant = await site.pages.project(address, _slot(site, call), by=call.by)
     except NotFound as error:
         fallback = site.options.fallback_url
-        if fallback is None or not isinstance(site.told(call, error), NotFound):
+        if fallback is None or isinstance(error, Claimed) or not isinstance(site.told(call, error), NotFound):
             raise
         # As pypiserver: the method stays GET, and HTTP/1.0 knows no 303.
         status = 302 if call.scope.get("http_version") in ("1.0", "1") else 303

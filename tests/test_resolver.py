@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -61,8 +61,11 @@ class Memory:
         self.held = held
 
     @property
-    def roots(self) -> tuple[str, ...]:
-        return ("/",)
+    def roots(self) -> Mapping[int, str]:
+        return {0: "/"}
+
+    def add(self, roots: Mapping[int, str]) -> None:
+        raise NotImplementedError
 
     def list(self, root: int, folder: str = "") -> Iterator[Entry | Problem]:
         return (Entry(0, path, Stat(len(data), 0, 0, 0, 0)) for path, data in self.held.items())

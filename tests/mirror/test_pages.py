@@ -1,0 +1,220 @@
+"""Pages of upstreams: asked for once, served while they are fresh and while nothing better can be had."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pidex.core.errors import NotFound, UpstreamDown, UpstreamFault
+from pidex.core.upstreams import UpstreamFile
+from tests.mirror.scripted import NAME, UNKNOWN, Rig, rigged
+
+DOWN = UpstreamDown("It does not answer.")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with rigged(tmp_path) as made:
+        yield made
+
+
+def file(filename: str, **said: object) -> UpstreamFile:
+    return UpstreamFile(filename, f"http://up.example/{filename}", **said)  # type: ignore[arg-type]
+
+
+def test_fifty_who_ask_for_a_cold_page_cause_one_request(rig: Rig) -> None:
+    rig.upstream.page("demo", file("demo-1.0.tar.gz", size=1, upload_time=1))
+    assert rig.mirror.find_page(NAME, "demo") is None
+
+    async def main() -> None:
+        await asyncio.gather(*(rig.mirror.refresh(NAME, "demo") for _ in range(50)))
+
+    asyncio.run(main())
+    held = rig.mirror.find_page(NAME, "demo")
+    assert held is not None
+    assert held.page == rig.upstream.pages["demo"]
+    assert held.fresh_until == rig.clock.now + rig.settings.max_age
+    assert rig.upstream.asked == {"demo": 1}
+    # Another process has it from the store, whole.
+    other = rig.another().find_page(NAME, "demo")
+    assert other == held
+
+
+def test_a_stale_page_is_served_and_confirmed_in_the_background(rig: Rig) -> None:
+    rig.upstream.page("demo", file("demo-1.0.tar.gz", size=1, upload_time=1))
+
+    async def main() -> None:
+        await rig.mirror.refresh(NAME, "demo")
+        rig.clock.now += rig.settings.max_age + 1
+        stale = await asyncio.to_thread(rig.mirror.find_page, NAME, "demo")
+        assert stale is not None
+        assert stale.page is not None
+        assert rig.clock.now < stale.fresh_until <= rig.clock.now + 2
+        for _ in range(200):
+            await asyncio.sleep(0.005)
+            held = await asyncio.to_thread(rig.mirror.find_page, NAME, "demo")
+            if held is not None and held.fetched == rig.clock.now:
+                return
+        raise AssertionError("it was never confirmed")
+
+    asyncio.run(main())
+    assert rig.upstream.asked == {"demo": 2}
+
+
+def test_a_changed_page_takes_the_place_of_the_old_one(rig: Rig) -> None:
+    rig.upstream.page("demo", file("demo-1.0.tar.gz", size=1, upload_time=1))
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    rig.upstream.page("demo", file("demo-2.0.tar.gz", size=1, upload_time=1), etag="2")
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    held = rig.mirror.find_page(NAME, "demo")
+    assert held is not None
+    assert held.page is not None
+    assert held.page.files[0].filename == "demo-1.0.tar.gz", "it is fresh: nothing was asked"
+    rig.clock.now += 2
+    asyncio.run(rig.mirror.refresh(NAME, "demo", force=True))
+    held = rig.mirror.find_page(NAME, "demo")
+    assert held is not None
+    assert held.page is not None
+    assert held.page.files[0].filename == "demo-2.0.tar.gz"
+    assert rig.upstream.asked == {"demo": 2}
+
+
+def test_that_a_project_does_not_exist_is_remembered_briefly(rig: Rig) -> None:
+    asyncio.run(rig.mirror.refresh(NAME, "nothing"))
+    held = rig.mirror.find_page(NAME, "nothing")
+    assert held is not None
+    assert held.page is None
+    assert not rig.mirror.has_name(NAME, "nothing")
+    rig.clock.now += rig.settings.absent_age + 1
+    assert rig.mirror.find_page(NAME, "nothing") is None, "somebody may have made it by now"
+    rig.upstream.error = DOWN
+    with pytest.raises(UpstreamDown):
+        asyncio.run(rig.mirror.refresh(NAME, "nothing"))
+
+
+def test_an_upstream_that_fails_is_an_error_only_where_nothing_is_held(rig: Rig) -> None:
+    rig.upstream.page("demo", file("demo-1.0.tar.gz", size=1, upload_time=1))
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    fetched = rig.clock.now
+    rig.upstream.error = DOWN
+    rig.clock.now += 1000
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    held = rig.mirror.find_page(NAME, "demo")
+    assert held is not None
+    assert held.page == rig.upstream.pages["demo"]
+    assert held.fetched == fetched
+    assert rig.mirror.age(NAME, "demo") == 1000
+    assert rig.mirror.failing() == {NAME: str(DOWN)}
+    with pytest.raises(UpstreamDown):
+        asyncio.run(rig.mirror.refresh(NAME, "other"))
+    with pytest.raises(UpstreamDown):
+        rig.mirror.find_page(NAME, "other")
+    rig.clock.now += 3
+    assert rig.mirror.find_page(NAME, "other") is None, "it is worth trying again"
+    rig.upstream.error = None
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    assert rig.mirror.age(NAME, "demo") is None
+
+
+def test_the_pause_after_a_failure_doubles(rig: Rig) -> None:
+    rig.upstream.error = UpstreamFault("nonsense")
+    pauses = []
+    for _ in range(8):
+        with pytest.raises(UpstreamFault):
+            asyncio.run(rig.mirror.refresh(NAME, "demo"))
+        pauses.append(rig.mirror.pages.failures[NAME, "demo"].until - rig.clock.now)
+        rig.clock.now += pauses[-1]
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_offline_nothing_is_asked_and_everything_held_is_served(rig: Rig) -> None:
+    rig.upstream.page("demo", file("demo-1.0.tar.gz", size=1, upload_time=1))
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    asyncio.run(rig.mirror.refresh(NAME, "nothing"))
+    offline = rig.another(offline=True)
+    rig.clock.now += 10**7
+    asyncio.run(offline.refresh(NAME, "demo", force=True))
+    held, nothing = offline.find_page(NAME, "demo"), offline.find_page(NAME, "nothing")
+    assert held is not None
+    assert held.page == rig.upstream.pages["demo"]
+    assert nothing is not None
+    assert nothing.page is None
+    with pytest.raises(UpstreamDown, match="offline"):
+        asyncio.run(offline.refresh(NAME, "other"))
+    assert rig.upstream.asked == {"demo": 1, "nothing": 1}
+
+
+def test_a_store_that_vanishes_or_is_damaged_costs_a_request(rig: Rig) -> None:
+    rig.upstream.page("demo", file("demo-1.0.tar.gz", size=1, upload_time=1))
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    damage = "update upstream_pages set body = x'00', digest = x'01'"
+    rig.expendable.run(lambda conn: conn.exec_driver_sql(damage), None, write=True)
+    assert rig.mirror.find_page(NAME, "demo") is None
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    assert rig.mirror.find_page(NAME, "demo") is not None
+    for path in rig.place.glob("cache.db*"):
+        path.unlink()
+    assert rig.mirror.find_page(NAME, "demo") is None
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    assert rig.mirror.find_page(NAME, "demo") is not None
+    assert rig.upstream.asked == {"demo": 3}
+
+
+def test_sizes_and_times_that_a_page_lacks_are_asked_for_one_by_one(rig: Rig) -> None:
+    known = file("demo-1.0.tar.gz")
+    told = UpstreamFile(known.filename, known.url, (), 7, 5_000_000, "last-modified")
+    rig.upstream.told[known.filename] = told
+    rig.upstream.page("demo", known, file("demo-2.0.tar.gz"), file("demo-3.0.tar.gz", size=1, upload_time=9))
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    first = int(rig.clock.now * 1_000_000)
+
+    def sizes_and_times() -> list[tuple[int, int, str]]:
+        held = rig.mirror.find_page(NAME, "demo")
+        assert held is not None
+        assert held.page is not None
+        return [(each.size, each.upload_time, each.time_source) for each in held.page.files]
+
+    expected = [(7, 5_000_000, "last-modified"), (UNKNOWN, first, "seen"), (1, 9, "upstream")]
+    assert sizes_and_times() == expected
+    rig.clock.now += 1000
+    rig.upstream.page("demo", *rig.upstream.pages["demo"].files, etag="2")
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    assert sizes_and_times() == expected, "first seen does not move"
+    assert rig.upstream.asked["describe"] == 2, "what was asked is known"
+
+
+def test_when_a_yank_was_first_seen_is_kept_while_it_lasts(rig: Rig) -> None:
+    def page(yanked: str | None, etag: str) -> None:
+        rig.upstream.page("demo", file("demo-1.0.tar.gz", size=1, upload_time=1, yanked=yanked), etag=etag)
+        rig.clock.now += 1000
+        asyncio.run(rig.mirror.refresh(NAME, "demo"))
+
+    page(None, "1")
+    assert rig.mirror.sightings(NAME, "demo") == {}
+    page("broken", "2")
+    seen = int(rig.clock.now * 1_000_000)
+    page("worse", "3")
+    assert rig.mirror.sightings(NAME, "demo")["demo-1.0.tar.gz"].yanked == seen
+    page(None, "4")
+    assert rig.mirror.sightings(NAME, "demo") == {}
+
+
+def test_settings_that_change_connect_anew_and_an_upstream_that_is_gone_is_not_found(rig: Rig) -> None:
+    rig.upstream.page("demo", file("demo-1.0.tar.gz", size=1, upload_time=1))
+
+    async def main() -> None:
+        await rig.mirror.refresh(NAME, "demo")
+        rig.settings = type(rig.settings)(NAME, "http://other.example/")
+        rig.clock.now += 1000
+        await rig.mirror.refresh(NAME, "demo")
+        await asyncio.sleep(0)
+        assert rig.upstream.closed == 1
+        with pytest.raises(NotFound):
+            await rig.mirror.refresh("nobody", "demo")
+        await rig.mirror.stop()
+
+    asyncio.run(main())
+    assert rig.upstream.closed == 2

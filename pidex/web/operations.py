@@ -37,6 +37,9 @@ async def health(site: Site, call: Call) -> None:
     told = {"status": "ok", "version": __version__, "worker": site.options.worker, "pid": os.getpid()}
     if site.options.instance:  # by it `pidex doctor` sees that a public URL leads here
         told["instance"] = site.options.instance
+    if site.mirror is not None and (failing := site.mirror.failing()):
+        # Held pages are served meanwhile: that is no reason to take this server out of service.
+        told["upstreams"] = failing
     await call.reply(
         reply(200, {"content-type": "application/json", **_NO_STORE}, to_json(told), head=call.head)
     )

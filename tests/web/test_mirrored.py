@@ -1,0 +1,224 @@
+"""What an index with an upstream answers: pages, files while they come, metadata, and when that one fails."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pidex.app.known import settle
+from tests import samples
+from tests.upstreams import LocalUpstream, local_upstream
+from tests.web.driver import JSON, House, file_url, listed
+
+BIG = samples.wheel("big", "1.0", files={"big/data.bin": random.Random(1).randbytes(2_000_000)})
+PACKAGES = (
+    samples.wheel("alpha", "1.0", requires=["beta>=1"]),
+    samples.wheel("alpha", "2.0"),
+    samples.sdist("alpha", "2.0"),
+    BIG,
+)
+
+
+@pytest.fixture
+def upstream() -> Iterator[LocalUpstream]:
+    with local_upstream(*PACKAGES) as started:
+        yield started
+
+
+@pytest.fixture
+def house(tmp_path: Path, upstream: LocalUpstream) -> Iterator[House]:
+    with House(tmp_path, samples.wheel("mine", "1.0"), upstream=upstream.url) as built:
+        settle(built.pidex.catalogue, built.pidex.settings, built.pidex.clock)
+        yield built
+        built.run(built.pidex.mirror.stop())
+
+
+def stale(house: House) -> None:
+    """Have every held page out of date."""
+    old = "update upstream_pages set fetched = fetched - 10000, fresh_until = fresh_until - 10000"
+    house.pidex.expendable.run(lambda conn: conn.exec_driver_sql(old), None, write=True)
+    house.site.pages.shelf.clear()
+
+
+def test_a_page_comes_from_upstream_once_for_all_who_ask(house: House, upstream: LocalUpstream) -> None:
+    answers = house.run(*(house.ask("/simple/alpha/", [("accept", JSON)]) for _ in range(20)))
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    told = answers[0].json()
+    assert [file["filename"] for file in told["files"]] == [
+        "alpha-1.0-py3-none-any.whl", "alpha-2.0-py3-none-any.whl", "alpha-2.0.tar.gz",
+    ]  # fmt: skip
+    assert {len(file["hashes"]["sha256"]) for file in told["files"]} == {64}
+    assert len(upstream.requests("/simple/alpha/")) == 1
+    assert "age" not in answers[0].headers
+
+
+def test_own_names_never_leave_the_house(house: House, upstream: LocalUpstream) -> None:
+    upstream.add(samples.wheel("mine", "9.0"))
+    assert listed(house, "mine") == ["mine-1.0-py3-none-any.whl"]
+    assert house.get("/simple/mine/", cache_control="no-cache").status == 200
+    assert house.get("/pypi/mine/json").json()["info"]["version"] == "1.0"
+    assert upstream.log == []
+
+
+def test_unknown_everywhere_is_not_found(house: House, upstream: LocalUpstream) -> None:
+    assert house.get("/simple/nothing/").status == 404
+    assert house.get("/simple/nothing/").status == 404
+    assert len(upstream.requests("/simple/nothing/")) == 1
+
+
+def test_a_file_is_fetched_once_and_served_as_its_own(house: House, upstream: LocalUpstream) -> None:
+    url = file_url(house, "big")
+    first = house.run(*(house.ask(url) for _ in range(10)))
+    again = house.get(url)
+    for answer in (*first, again):
+        assert answer.status == 200
+        assert answer.complete
+        assert answer.body == BIG[1]
+        assert answer.headers["etag"] == f'"{hashlib.sha256(BIG[1]).hexdigest()}"'
+    assert len(upstream.requests(".whl")) == 1
+    part = house.get(url, range="bytes=5-14")
+    assert part.status == 206
+    assert part.body == BIG[1][5:15]
+    assert house.get(url, if_none_match=again.headers["etag"]).status == 304
+
+
+def test_a_head_or_a_range_needs_no_whole_answer_first(house: House, upstream: LocalUpstream) -> None:
+    url = file_url(house, "big")
+    head = house.head(url)
+    assert (head.status, head.headers["content-length"]) == (200, str(len(BIG[1])))
+    assert upstream.requests(".whl") == []
+    part = house.get(url, range="bytes=-10")
+    assert part.status == 206
+    assert part.body == BIG[1][-10:]
+    assert len(upstream.requests(".whl")) == 1
+
+
+def test_other_bytes_are_cut_off_put_away_and_reported(house: House, upstream: LocalUpstream) -> None:
+    url = file_url(house, "big")
+    upstream.fault("flip", ".whl", times=1)
+    answer = house.get(url)
+    assert answer.status in (200, 502)
+    assert answer.status == 502 or not answer.complete
+    assert len(house.pidex.mirror.files.wrong()) == 1
+    good = house.get(url)
+    assert good.complete
+    assert good.body == BIG[1]
+
+
+@pytest.mark.parametrize("fault", ["404", "500", "503", "truncate", "reset"])
+def test_a_file_that_cannot_be_had_is_an_answer_and_not_a_wrong_one(
+    house: House, upstream: LocalUpstream, fault: str
+) -> None:
+    url = file_url(house, "alpha")
+    upstream.fault(fault, ".whl")
+    answer = house.get(url)
+    assert answer.status in (404, 502, 503)
+    assert answer.headers["content-type"] != "application/octet-stream"
+    upstream.heal()
+    house.pidex.mirror._connections._clients.clear()  # a breaker may be open
+    assert house.get(url).body == PACKAGES[0][1]
+
+
+def test_metadata_is_served_as_announced(house: House, upstream: LocalUpstream) -> None:
+    file = house.get("/simple/alpha/", JSON).json()["files"][0]
+    url = file["url"].removeprefix("../..")
+    answers = house.run(*(house.ask(f"{url}.metadata") for _ in range(10)))
+    for answer in answers:
+        assert answer.status == 200
+        assert hashlib.sha256(answer.body).hexdigest() == file["core-metadata"]["sha256"]
+    assert len(upstream.requests(".metadata")) == 1
+
+
+@pytest.mark.parametrize("shape", ["bare", "nginx", "devpi", "pypiserver"])
+def test_an_upstream_without_metadata_has_it_here(tmp_path: Path, shape: str) -> None:
+    with (
+        local_upstream(*PACKAGES, shape=shape, announce="no", sidecars=False) as upstream,
+        House(tmp_path, upstream=upstream.url) as house,
+    ):
+        settle(house.pidex.catalogue, house.pidex.settings, house.pidex.clock)
+        told = house.get("/simple/alpha/", JSON).json()
+        wheel = next(file for file in told["files"] if file["filename"].startswith("alpha-1.0"))
+        assert wheel["core-metadata"]
+        assert wheel["size"] == len(PACKAGES[0][1])
+        assert wheel["upload-time"]
+        url = wheel["url"].removeprefix("../..")
+        assert b"Requires-Dist: beta>=1" in house.get(f"{url}.metadata").body
+        answer = house.get(url)
+        assert answer.complete
+        assert answer.body == PACKAGES[0][1]
+        house.run(house.pidex.mirror.stop())
+
+
+def test_the_json_api_tells_of_upstream_projects(house: House, upstream: LocalUpstream) -> None:
+    told = house.get("/pypi/alpha/json").json()
+    assert told["info"]["version"] == "2.0"
+    assert told["info"]["summary"] == "A sample"
+    assert house.get("/pypi/alpha/1.0/json").json()["info"]["requires_dist"] == ["beta>=1"]
+    upstream.fault("404", ".metadata")
+    upstream.fault("404", "big-1.0")
+    assert house.get("/pypi/big/json").json()["info"]["version"] == "1.0"
+
+
+def test_while_an_upstream_fails_what_is_held_is_served_with_its_age(
+    house: House, upstream: LocalUpstream
+) -> None:
+    before = house.get("/simple/alpha/", JSON)
+    url = file_url(house, "alpha")
+    data = house.get(url).body
+    upstream.stop()
+    stale(house)
+    answer = house.get("/simple/alpha/", JSON, cache_control="no-cache")
+    assert answer.body == before.body
+    assert 10_000 <= int(answer.headers["age"]) < 20_000
+    assert house.get(url).body == data
+    other = house.get("/simple/other/")
+    assert other.status == 503
+    assert int(other.headers["retry-after"]) >= 1
+    assert listed(house, "mine") == ["mine-1.0-py3-none-any.whl"]
+    health = house.get("/-/health").json()
+    assert health["status"] == "ok"
+    assert list(health["upstreams"]) == [house.pidex.mirror.store.list_pages()[0][0]]
+
+
+def test_no_cache_asks_again_and_nothing_else_does(house: House, upstream: LocalUpstream) -> None:
+    assert len(listed(house, "alpha")) == 3
+    upstream.add(samples.wheel("alpha", "3.0"))
+    assert len(listed(house, "alpha", cache_control="max-age=0")) == 3
+    stamp = "update upstream_pages set fetched = fetched - 100"
+    house.pidex.expendable.run(lambda conn: conn.exec_driver_sql(stamp), None, write=True)
+    assert len(listed(house, "alpha", cache_control="no-cache")) == 4
+    assert len(listed(house, "alpha")) == 4
+    assert len(upstream.requests("/simple/alpha/")) == 2
+
+
+def test_what_the_upstream_lists_no_more_cannot_be_had(house: House, upstream: LocalUpstream) -> None:
+    url = file_url(house, "alpha")
+    assert house.get(url).status == 200
+    upstream.remove("alpha", "alpha-1.0-py3-none-any.whl")
+    stale(house)
+    house.get("/simple/alpha/", cache_control="no-cache")
+    house.site.files.drop_project(None, None)  # ten seconds later
+    assert house.get(url).status == 404
+
+
+def test_a_plain_file_name_leads_to_the_file(house: House) -> None:
+    answer = house.get("/packages/alpha-1.0-py3-none-any.whl")
+    assert answer.status == 302
+    assert answer.headers["location"].endswith("/alpha-1.0-py3-none-any.whl")
+    assert house.get(f"{file_url(house, 'alpha')}.asc").status == 404
+
+
+def test_the_catalogue_of_what_is_held_may_vanish_in_between(house: House, upstream: LocalUpstream) -> None:
+    url = file_url(house, "alpha")
+    assert house.get(url).body == PACKAGES[0][1]
+    for path in house.pidex.data.glob("cache.db*"):
+        path.unlink()
+    house.site.pages.shelf.clear()
+    house.site.files.drop_project(None, None)
+    assert house.get(url).body == PACKAGES[0][1]
+    assert len(upstream.requests(".whl")) == 1, "the bytes are still there"

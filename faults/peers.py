@@ -27,7 +27,7 @@ from faults.server import Broken, Server, free_port, pidex
 
 CLIENTS = 4
 #: Seconds of load before a kill; payload bytes of a wheel.
-LOAD_SECONDS, SIZES = (0.2, 1.0), (300, 70_000, 400_000, 2_500_000)
+LOAD_SECONDS, SIZES = (1.0, 3.0), (300, 70_000, 400_000, 2_500_000)
 #: MiB of the disk that is filled.
 DISK_MIB = 112
 

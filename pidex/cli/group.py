@@ -33,6 +33,7 @@ COMMANDS = {
     "group": ("groups", "Groups of users."),
     "token": ("tokens", "API tokens, with ready lines for twine, uv, pip and netrc."),
     "grant": ("grants", "Roles: who may read, upload and administer what."),
+    "policy": ("policy", "What of its contents an index shows: rules, exemptions, quarantine."),
     "index": ("indexes", "Indexes beside the default one, with bases and upstreams."),
     "upstream": ("upstreams", "Other indexes that are asked for what nobody here has."),
     "origin": ("origins", "Whose a name is: claim, release, merge, block or reserve it."),

@@ -98,6 +98,18 @@ def order(index: str, bases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def path(index: str, base: str, bases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The indexes between an index and one of its bases, both included: the way on which `order` meets it."""
+    found: dict[str, tuple[str, ...]] = {}
+    waiting: list[tuple[str, tuple[str, ...]]] = [(index, (index,))]
+    while waiting and base not in found:
+        name, way = waiting.pop()
+        if name not in found:
+            found[name] = way
+            waiting.extend((each, (*way, each)) for each in reversed(bases.get(name, ())))
+    return found.get(base, (index,))
+
+
 def heirs(changed: Collection[str], bases: Mapping[str, Sequence[str]]) -> Mapping[str, frozenset[str]]:
     """For each of those indexes, all others that have it among their bases, however far."""
     lines = {name: frozenset(order(name, bases)) for name, above in bases.items() if above}

@@ -7,11 +7,12 @@ from pidex.curator.marks import Marks
 from pidex.curator.owners import Owners
 from pidex.curator.removals import Removals
 from pidex.curator.returns import Returns
+from pidex.curator.ruling import Ruling
 
 __all__ = ["Curator", "Rights"]
 
 
-class Curator(Marks, Removals, Returns, Owners):
+class Curator(Marks, Removals, Returns, Owners, Ruling):
     """Changes what an index says of its projects. Safe to use from threads and in several processes.
 
     Every change is one transaction, with its one row in the audit and its rows in the journal; a change that

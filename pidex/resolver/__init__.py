@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from heapq import merge
-from itertools import islice
+from itertools import groupby, islice
 
 from pidex.catalogue import (
     contents,
@@ -35,6 +35,7 @@ from pidex.resolver.inquiry import Inquiry
 from pidex.resolver.layered import Layered
 from pidex.resolver.lineage import choose, refuse
 from pidex.resolver.listing import is_of, listing_of, lost
+from pidex.resolver.ruled import concerns_own, hides, ruled
 from pidex.resolver.sheets import Sheets
 
 _READING = (Action.LIST, Action.READ)
@@ -252,13 +253,14 @@ class Resolver(History):
 
         To list it (`action`), all its files have to be read; to read one that is listed, only that one.
         """
+        line: Sequence[indexes.Index] = (here,)
         if here.alone:
-            return self._ruled(conn, here, _own(conn, here, project, whole=action is Action.LIST))
-        return self._ruled(conn, here, self._layered(conn, here, by, action).page(project))
-
-    def _ruled(self, conn: Connection, here: indexes.Index, page: Page) -> Page:
-        """A page after policy: the one place where rules keep files of it back (`core.policy`)."""
-        return page
+            page = _own(conn, here, project, whole=action is Action.LIST)
+        else:
+            layered = self._layered(conn, here, by, action)
+            line, page = layered.line, layered.page(project)
+        # The one place where rules keep files back.
+        return ruled(conn, line, page, self._mirror, self._clock()).page
 
     def _layered(
         self, conn: Connection, here: indexes.Index, by: Principal, action: Action = Action.LIST
@@ -309,12 +311,12 @@ class Resolver(History):
             if visible.nothing:
                 return
             coming, blocked = _coming(conn, here), origins.projects_of(conn, here.id, [Origin.BLOCKED])
-            if everything and not coming and not blocked:
+            if everything and not coming and not blocked and here.rules is None:
                 yield from projects.list(conn, here.id)
                 return
-            last = None
+            last, ruled_out = None, hides(here.rules, mirrored=False)
             for line in merge(projects.list(conn, here.id), coming, key=_by_project):
-                if line.project == last or line.project in blocked:
+                if line.project == last or line.project in blocked or ruled_out(line.project):
                     continue
                 if everything or visible.sees(line.project):
                     yield line
@@ -327,7 +329,13 @@ class Resolver(History):
                 layered = self._layered(conn, here, by)
                 layered.require_read()
                 yield None
-                yield from layered.files()
+                ruling = any(concerns_own(conn, each) for each in layered.line)
+                for project, found in groupby(layered.files(), key=_project):
+                    if ruling:
+                        page = self._page(conn, here, project, by, Action.LIST)
+                        yield from (file for file in page.files if not file.origin)
+                    else:
+                        yield from found
                 return
             if visible.everything:
                 unread = places.count_unread(conn, here.id)
@@ -337,9 +345,10 @@ class Resolver(History):
                 raise _busy(f"{unread or 'All'} files of index {index} are still to be read.")
             yield None
             withheld = _quarantined(conn, here) | origins.projects_of(conn, here.id, [Origin.BLOCKED])
-            for file in files.list_all(conn, here.id, index=here.name):
-                if file.project not in withheld and visible.sees(file.project):
-                    yield file
+            ruling = concerns_own(conn, here)
+            for project, found in groupby(files.list_all(conn, here.id, index=here.name), key=_project):
+                if project not in withheld and visible.sees(project):
+                    yield from self._page(conn, here, project, by, Action.LIST).files if ruling else found
 
 
 def _own(conn: Connection, here: indexes.Index, project: str, *, whole: bool) -> Page:
@@ -417,6 +426,10 @@ def _coming(conn: Connection, index: indexes.Index) -> Sequence[ProjectName]:
 
 def _busy(text: str) -> Busy:
     return Busy(f"{text} Try again in {RETRY_SECONDS} s.", retry_after=RETRY_SECONDS)
+
+
+def _project(file: File) -> str:
+    return file.project
 
 
 def _by_project(line: ProjectName) -> str:

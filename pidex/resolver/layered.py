@@ -13,13 +13,14 @@ from pidex.catalogue import files, indexes, origins, places, projects, reservati
 from pidex.catalogue.engine import Connection
 from pidex.core.errors import Busy, Claimed, NotFetched, NotFound
 from pidex.core.interfaces import Mirrored
-from pidex.core.layers import Answer, Choice, Origin, Source
+from pidex.core.layers import Answer, Choice, Origin, Source, path
 from pidex.core.model import File, Page, ProjectName, Status
 from pidex.core.permissions import Visibility
 from pidex.core.upstreams import Held
 from pidex.history import RETRY_SECONDS, newest_serial, quarantined
 from pidex.resolver.lineage import choose, lineage_of, refuse
 from pidex.resolver.listing import Listing, listing_of, ordered, versions_of
+from pidex.resolver.ruled import hides
 from pidex.resolver.sheets import Sheet, Sheets
 
 #: What a caller may see of an index, by its name.
@@ -53,7 +54,7 @@ class Layered:
     ) -> None:
         self._whole = whole
         self._conn, self._here, self._mirror, self._sheets, self._sees = conn, here, mirror, sheets, sees
-        self._line = lineage_of(conn, here)
+        self.line = lineage_of(conn, here)
         self._needed: set[str] = set()  # other indexes whose contents were told
 
     # --- one project ----------------------------------------------------------------------------------------
@@ -63,7 +64,7 @@ class Layered:
 
         Raises `NotFound`, `Busy`, `Withheld`, `NotFetched` and `UpstreamDown`.
         """
-        choice = choose(self._conn, self._line, project, upstreams=self._mirror is not None)
+        choice = choose(self._conn, self.line, project, upstreams=self._mirror is not None)
         refuse(choice, project)
         marked, marker = self._marker(project)
         closed = marker is not None and marker.status is Status.QUARANTINED
@@ -86,7 +87,7 @@ class Layered:
 
     def _marker(self, project: str) -> tuple[str, statuses.ProjectStatus | None]:
         """What the first layer that says anything says of the whole project, and which one that is."""
-        for each in self._line:
+        for each in self.line:
             found = statuses.find(self._conn, each.id, project)
             if found is not None:
                 return each.name, found
@@ -94,7 +95,7 @@ class Layered:
 
     def _inside(self, name: str, project: str) -> Page:
         """What one of the layers has."""
-        each = next(each for each in self._line if each.name == name)
+        each = next(each for each in self.line if each.name == name)
         listing = self._listing(each, project)
         if listing is None:
             raise NotFound(
@@ -136,7 +137,7 @@ class Layered:
     def _merged(self, choice: Choice, project: str) -> Page | None:
         """The files of all layers; of files with equal names the first layer's."""
         parts: list[Page] = []
-        for each in self._line:
+        for each in self.line:
             if each.name in choice.indexes:
                 listing = self._listing(each, project)
                 parts += [listing.page] if listing is not None else []
@@ -188,10 +189,16 @@ class Layered:
         seen = None
         mine = self._sees(self._here.name)
         owners = [self._sees(name) for name in self._owners()]
+        ruled_out = [self._ruled_out(number, name) for number, name in enumerate(self._owners())]
         for line in merge(*self._lists(hidden), key=_by_project):
             if line.project != seen:
                 seen = line.project
-                if line.shown is not None and mine.sees(seen) and owners[line.layer].sees(seen):
+                if (
+                    line.shown is not None
+                    and mine.sees(seen)
+                    and owners[line.layer].sees(seen)
+                    and not any(hidden_by(seen) for hidden_by in ruled_out[line.layer])
+                ):
                     yield line.shown
 
     def files(self) -> Iterator[File]:
@@ -199,7 +206,7 @@ class Layered:
         hidden, merged = self._hidden(), self._decided(Origin.MERGED) - self._decided(Origin.LOCAL)
         before: set[str] = set()
         keys: set[str] = set()
-        for each in self._line:
+        for each in self.line:
             mine, own = self._sees(self._here.name), self._sees(each.name)
             here = {project for project, _ in projects.sizes(self._conn, each.id)}
             here |= places.unfinished_projects(self._conn, each.id)
@@ -220,7 +227,7 @@ class Layered:
         """How many own projects and files all layers list that the caller may know of."""
         found: dict[str, int] = {}
         mine = self._sees(self._here.name)
-        for each in self._line:
+        for each in self.line:
             own = self._sees(each.name)
             for project, number in projects.sizes(self._conn, each.id):
                 if project not in found:
@@ -230,35 +237,42 @@ class Layered:
     def serial(self) -> int:
         """The serial of the newest change of any layer that the caller may see. `Busy` before a listing."""
         self._require_listed()
-        return max(newest_serial(self._conn, each, self._sees(each.name)) for each in self._line)
+        return max(newest_serial(self._conn, each, self._sees(each.name)) for each in self.line)
 
     def require_read(self) -> None:
         """Raise `Busy` where files of any layer were never looked into."""
-        unread = sum(places.count_unread(self._conn, each.id) for each in self._line)
+        unread = sum(places.count_unread(self._conn, each.id) for each in self.line)
         if unread:
             raise _busy(f"{unread} files of index {self._here.name} are still to be read.")
         self._require_listed()
 
     def _require_listed(self) -> None:
-        for each in self._line:
+        for each in self.line:
             scan = scans.find(self._conn, each.id)
             if each.watched and not scan.listed and scan.finished is None:
                 raise _busy(f"The folders of index {each.name} are being listed for the first time.")
 
     def _owners(self) -> Sequence[str]:
         """Whose rights each list has: the layers', then those of the upstreams."""
-        return [*(each.name for each in self._line), *(source.owner for source in self._sources())]
+        return [*(each.name for each in self.line), *(source.owner for source in self._sources())]
+
+    def _ruled_out(self, number: int, owner: str) -> Sequence[Callable[[str], bool]]:
+        """What the rules of all indexes on the way to a list say of its names."""
+        bases = {each.name: each.bases for each in self.line}
+        way = path(self._here.name, owner, bases)
+        mirrored = number >= len(self.line)
+        return [hides(each.rules, mirrored=mirrored) for each in self.line if each.rules and each.name in way]
 
     def _sources(self) -> Sequence[Source]:
         if self._mirror is None:
             return ()
-        found = {name: Source(each.name, name) for each in reversed(self._line) for name in each.upstreams}
-        ordered_ = dict.fromkeys(name for each in self._line for name in each.upstreams)
+        found = {name: Source(each.name, name) for each in reversed(self.line) for name in each.upstreams}
+        ordered_ = dict.fromkeys(name for each in self.line for name in each.upstreams)
         return [found[name] for name in ordered_]
 
     def _lists(self, hidden: frozenset[str]) -> Sequence[Iterator[_Line]]:
-        inside = [self._own(number, each, hidden) for number, each in enumerate(self._line)]
-        start, mirror = len(self._line), self._mirror
+        inside = [self._own(number, each, hidden) for number, each in enumerate(self.line)]
+        start, mirror = len(self.line), self._mirror
         if mirror is None:
             return inside
         locked = self._locked()
@@ -291,13 +305,13 @@ class Layered:
         return self._decided(Origin.BLOCKED)
 
     def _decided(self, *kinds: Origin) -> frozenset[str]:
-        every = [origins.projects_of(self._conn, each.id, kinds) for each in self._line]
+        every = [origins.projects_of(self._conn, each.id, kinds) for each in self.line]
         return frozenset().union(*every)
 
     def _locked(self) -> Callable[[str], bool]:
         """Which names no upstream is asked for."""
         closed = self._decided(Origin.LOCAL, Origin.BLOCKED)
-        kept = reservations.list(self._conn, [each.id for each in self._line])
+        kept = reservations.list(self._conn, [each.id for each in self.line])
         if not kept:
             return closed.__contains__
         matches = re.compile("|".join(fnmatch.translate(each.pattern) for each in kept)).match

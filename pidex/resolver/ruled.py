@@ -1,0 +1,144 @@
+"""A page after policy: rules, exemptions, holds and yanks of every index between a file and who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from pidex.catalogue import contents, exemptions, holds, indexes, yanks
+from pidex.catalogue.engine import Connection
+from pidex.core import layers, metadata, names, policy, rulebook
+from pidex.core.interfaces import Mirrored
+from pidex.core.model import File, Page, Withholding
+from pidex.core.terms import term_of
+from pidex.resolver.listing import versions_of
+
+#: A longer License field is the text of a licence, not its name.
+LICENCE_CHARACTERS = 100
+
+
+class Ruling(NamedTuple):
+    """What one index asks of what it shows."""
+
+    rules: policy.Rules
+    at: policy.Circumstances
+    yanked: Mapping[tuple[str, str], str]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is asked."""
+        return self.rules == policy.NONE and not self.at.holds and not self.yanked
+
+
+class Verdict(NamedTuple):
+    """A page after policy, what a dry run would keep back, and which index's rule kept each file back."""
+
+    page: Page
+    reported: tuple[Withholding, ...] = ()
+    by: Mapping[str, str] = {}
+
+
+def ruled(
+    conn: Connection, line: Sequence[indexes.Index], page: Page, mirror: Mirrored | None, now: float
+) -> Verdict:
+    """Keep back what rules and people keep back.
+
+    `line`: the index that is asked, then its bases. A file passes what its own index asks, what the asked one
+    does, and what those between them do.
+    """
+    rulings = {each.name: _ruling(conn, each, page.project, mirror, now) for each in line}
+    if all(ruling.is_open for ruling in rulings.values()):
+        return Verdict(page)
+    bases = {each.name: each.bases for each in line}
+    here = line[0].name
+    shown: list[File] = []
+    withheld: list[Withholding] = []
+    reported: list[Withholding] = []
+    until = [] if page.valid_until is None else [page.valid_until]
+    by: dict[str, str] = {}
+    for owner, own in _by_owner(page.files, here).items():
+        passed: Sequence[File] = own
+        for name in reversed(layers.path(here, owner, bases)):
+            ruling = rulings[name]
+            judgement = policy.judge(ruling.rules, passed, ruling.at)
+            passed = [_yanked(file, ruling.yanked) for file in judgement.shown]
+            withheld += judgement.withheld
+            reported += judgement.reported
+            by |= {each.file.filename: name for each in (*judgement.withheld, *judgement.reported)}
+            until += [] if judgement.valid_until is None else [judgement.valid_until]
+        shown += passed
+    kept = {file.filename: file for file in shown}
+    files = tuple(kept[file.filename] for file in page.files if file.filename in kept)
+    versions = page.versions if len(files) == len(page.files) else versions_of(files)
+    valid_until = min(until, default=None)
+    after = replace(page, files=files, versions=versions, withheld=tuple(withheld), valid_until=valid_until)
+    return Verdict(after, tuple(reported), by)
+
+
+def hides(rules: str | None, *, mirrored: bool) -> Callable[[str], bool]:
+    """Whether rules hide a project whatever its files. `mirrored`: it is an upstream's."""
+    asked = rulebook.rules_of(rules)
+    return lambda project: policy.hides_project(asked, project, mirrored=mirrored) is not None
+
+
+def concerns_own(conn: Connection, index: indexes.Index) -> bool:
+    """Whether anything may keep own files of an index back."""
+    return rulebook.rules_of(index.rules).scope == "all" or bool(holds.projects(conn, index.id))
+
+
+def _ruling(
+    conn: Connection, index: indexes.Index, project: str, mirror: Mirrored | None, now: float
+) -> Ruling:
+    kept = holds.list_project(conn, index.id, project)
+    marks = () if index.alone else yanks.list_project(conn, index.id, project)
+    rules = rulebook.rules_of(index.rules)
+    exempt = () if index.rules is None else exemptions.list(conn, index.id)
+    at = policy.Circumstances(
+        now=now,
+        exemptions=[
+            policy.Exemption(term_of(each.subject), each.until, each.reason)
+            for each in exempt
+            if term_of(each.subject).names(project)
+        ],
+        holds=[policy.Hold(each.scope, each.target, each.reason) for each in kept],
+        licence=lambda file: _licence(conn, mirror, file),
+    )
+    return Ruling(rules, at, {(each.scope, each.target): each.reason for each in marks})
+
+
+def _by_owner(files: Sequence[File], here: str) -> Mapping[str, list[File]]:
+    found: dict[str, list[File]] = {}
+    for file in files:
+        found.setdefault(file.index or here, []).append(file)
+    return found
+
+
+def _yanked(file: File, marks: Mapping[tuple[str, str], str]) -> File:
+    """A mirrored file as people here have marked it; own files have their marks already."""
+    if not file.origin or not marks:
+        return file
+    reason = marks.get(
+        ("file", file.filename.casefold()), marks.get(("release", names.canonical_version(file.version)))
+    )
+    return file if reason is None else replace(file, yanked=reason)
+
+
+def _licence(conn: Connection, mirror: Mirrored | None, file: File) -> str | None:
+    """What a file says of its licence: the expression, else the field, else its classifiers (PEP 639)."""
+    if file.origin:
+        found = None if mirror is None else mirror.find_metadata(file)
+    else:
+        found = contents.find_metadata(conn, file.sha256, file.packagetype)
+    return None if found is None else _licence_in(found)
+
+
+def _licence_in(data: bytes) -> str | None:
+    said = metadata.parse(data)
+    if said.license_expression:
+        return said.license_expression
+    field = (said.license or "").strip()
+    if field and len(field) <= LICENCE_CHARACTERS and "\n" not in field:
+        return field
+    licences = [each.rpartition("::")[2] for each in said.classifiers if each.startswith("License ::")]
+    return " AND ".join("-".join(each.split()) for each in licences) or None

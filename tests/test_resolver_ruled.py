@@ -1,0 +1,94 @@
+"""Rules over layers: every index between a file and who asks has a say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from pidex.catalogue import holds, indexes, yanks
+from pidex.catalogue.engine import Catalogue
+from pidex.core.errors import Withheld
+from pidex.core.model import ANONYMOUS
+from pidex.core.rulebook import edited
+from tests.test_resolver_layers import BLAKE, PYPI, House, page
+
+SECOND = 1_000_000
+
+
+@pytest.fixture
+def house(catalogue: Catalogue) -> House:
+    found = House(catalogue)
+    found.mirror.pages[PYPI, "foo"] = page("foo", "foo-1.0.zip", "foo-2.0.zip", until=2e9)
+    found.mirror.names[PYPI] = ["bar", "foo"]
+    return found
+
+
+def rule(house: House, index_id: int, *edits: str) -> None:
+    with house.catalogue.write() as conn:
+        indexes.set_rules(conn, index_id, edited(None, edits))
+
+
+def versions(house: House, index: str, project: str = "foo") -> Sequence[str]:
+    return house.page(index, project).versions
+
+
+def test_rules_of_the_index_hold_for_its_upstream_and_not_for_its_own_files(house: House) -> None:
+    main = house.index("main", "own-1.0.zip", upstreams=(PYPI,))
+    rule(house, main, "deny=foo==2.0 own")
+    assert versions(house, "main") == ("1.0",)
+    assert versions(house, "main", "own") == ("1.0",)
+    with pytest.raises(Withheld, match=r"foo==2\.0 is denied"):
+        house.resolver.locate("main", BLAKE, "foo-2.0.zip", by=ANONYMOUS)
+    rule(house, main, "deny=own foo", "scope=all")
+    assert house.names("main") == ["bar"]
+    assert versions(house, "main", "own") == ()
+
+
+def test_an_heir_cannot_show_what_an_index_between_keeps_back(house: House) -> None:
+    house.index("mirror", upstreams=(PYPI,))
+    curated = house.index("curated", bases=("mirror",))
+    house.index("dev", bases=("curated",))
+    rule(house, curated, "constraints=foo<2\n*")
+    assert versions(house, "mirror") == ("1.0", "2.0")
+    assert versions(house, "curated") == versions(house, "dev") == ("1.0",)
+    assert house.names("mirror") == ["bar", "foo"]
+    assert house.names("curated") == house.names("dev") == ["foo"]
+
+
+def test_a_page_changes_when_its_youngest_file_is_old_enough(house: House) -> None:
+    main = house.index("main", upstreams=(PYPI,))
+    rule(house, main, "min_age=1654w")  # its files are from 5 us after 1970, and now is 1e9 s
+    found = house.page("main", "foo")
+    assert found.files == ()
+    assert found.versions == ()
+    assert found.valid_until == pytest.approx(1654 * 604_800)
+    assert {each.rule for each in found.withheld} == {"min_age"}
+
+
+def test_releases_of_upstreams_are_held_and_yanked_here(house: House) -> None:
+    main = house.index("main", upstreams=(PYPI,))
+    with house.catalogue.write() as conn:
+        holds.put(conn, main, holds.Hold("foo", "release", "2", "malware", "ann", 1))
+        yanks.put(conn, main, yanks.Yank("foo", "release", "1", "broken", "ann", 1))
+    found = house.page("main", "foo")
+    assert [(file.filename, file.yanked) for file in found.files] == [("foo-1.0.zip", "broken")]
+    with pytest.raises(Withheld, match="malware"):
+        house.resolver.find("main", "foo-2.0.zip", by=ANONYMOUS)
+
+
+def test_licences_are_those_of_the_metadata_that_is_held(house: House) -> None:
+    main = house.index("main", upstreams=(PYPI,))
+    rule(house, main, "licence_unknown=no")
+    assert versions(house, "main") == ()
+    rule(house, main, "licences=MIT")
+    assert versions(house, "main") == ("1.0", "2.0")
+
+
+def test_flat_lists_have_what_pages_have(house: House) -> None:
+    base = house.index("base", "one-1.0.zip", "two-1.0.zip")
+    house.index("main", bases=("base",))
+    rule(house, base, "scope=all", "deny=one")
+    for index in ("base", "main"):
+        assert [file.filename for file in house.resolver.files(index, by=ANONYMOUS)] == ["two-1.0.zip"]
+        assert house.names(index) == ["two"]

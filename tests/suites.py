@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 
 import pytest
@@ -65,6 +66,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     times = config.stash[_KEY]
+    pages = tomllib.loads((config.rootpath / "docs" / "blocks.toml").read_text(encoding="utf-8"))
+    unrun = [
+        f"{page}: {line[:60]}: {entry['reason']}"
+        for page, lines in pages.items()
+        for line, entry in lines.items()
+        if "reason" in entry
+    ]
+    terminalreporter.section(f"blocks of the pages that no test runs: {len(unrun)}")
+    for text in unrun:
+        terminalreporter.line(text)
     terminalreporter.section("suites")
     for suite, (budget, _) in SUITES.items():
         if count := times.tests[suite]:

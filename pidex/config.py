@@ -98,7 +98,7 @@ class Settings:
         " the first folder NAME; where that cannot be written, `$XDG_STATE_HOME/pidex/NAME-HASH`.")
     prefix: str = _setting(
         "", "text", "The path below which everything is served, such as `/python`.",
-        pattern=r"/*((?!\.\.?(/|$))[A-Za-z0-9._~-]+(/|$))*/*",
+        pattern=r"/*+((?!\.\.?(/|$))[A-Za-z0-9._~-]+(/|$))*/*",
         check=lambda text: f"/{text.strip('/')}".rstrip("/"),
         allowed="a path such as /python, of letters, digits and . _ ~ -")
     public_url: str | None = _setting(
@@ -412,7 +412,7 @@ def shown(value: object) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, (str, Path)):
-        return re.sub(r"(\w+://)[^/@\s]*@", r"\1***@", str(value))
+        return re.sub(r"://[^/@\s]*@", "://***@", str(value))
     return value
 
 

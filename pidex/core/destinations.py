@@ -15,7 +15,7 @@ from pidex.core.errors import UpstreamFault
 MAX_URL: Final = 4_096
 
 _UNWANTED: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff\\]")
-_NUMERIC: Final = re.compile(r"[\d.]+|.*:.*", re.ASCII)
+_NUMERIC: Final = re.compile(r"[\d.]+|[^:]*:.*", re.ASCII)
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[\d.]+|[0-9A-Fa-f:.]+", re.ASCII)
 #: An absolute URL that is as it should be already.
 _PLAIN: Final = re.compile(r"(https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?)/[A-Za-z0-9._~!$'()*+,;=:%/-]*")

@@ -15,7 +15,8 @@ _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,10}")
-_PAIR = re.compile(r'([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"\s]*))')
+# Neither begins within a word nor goes back into one: linear in what a client may send through a proxy (T19).
+_PAIR = re.compile(r'(?<![A-Za-z])([A-Za-z]++)=(?:"((?:[^"\\]|\\.)*+)"|([^;,"\s]*+))')
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -64,3 +64,11 @@ def test_a_public_url_is_the_last_word() -> None:
 
 def test_https_and_prefix_are_told_without_a_proxy() -> None:
     assert origin("192.0.2.1", Options(prefix="/py"), "https", host="h:8443")[1] == "https://h:8443/py"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['for="6.6.6.6', "x" * 8000, 'A="' + "a" * 8000, 'A="' * 2000, "for=;=;;", "host=h:1;proto=gopher"],
+)
+def test_a_forwarded_header_that_says_nothing_changes_nothing(text: str) -> None:
+    assert origin("10.1.2.3", host="h:1", forwarded=text)[1] == "http://h:1"

@@ -17,7 +17,7 @@ from pidex.accounts import read as read_passwords
 from pidex.app.faces import welcome_text, worker
 from pidex.app.houses import Houses, restart
 from pidex.app.known import settle
-from pidex.app.parts import Pidex, Source, build, certificate_of
+from pidex.app.parts import Pidex, Source, build, certificate_of, go_on
 from pidex.config import Settings, data_dir, served_folders
 from pidex.core.errors import PidexError
 from pidex.metrics import Metrics
@@ -71,6 +71,7 @@ class _Main:
         if settings.passwords is not None:
             read_passwords(settings.passwords)
         welcome_text(settings.welcome)
+        _recover(data_dir(settings, self._source.environ))
         served_folders(settings)
         data = data_dir(settings, self._source.environ, create=True)
         lock = processes.DataLock(data)
@@ -189,6 +190,19 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
     running = Loops(loops)
     running.start()
     return running.stop
+
+
+def _recover(data: Path) -> None:
+    """Go on with a restore that was cut: before that a folder may be missing."""
+    from pidex.processes import DataLock  # noqa: PLC0415
+
+    if any(data.glob("restoring*")):
+        lock = DataLock(data)
+        lock.acquire()
+        try:
+            go_on(data)
+        finally:
+            lock.release()
 
 
 def _snapshots(pidex: Pidex, stop: threading.Event) -> None:

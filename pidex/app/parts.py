@@ -315,6 +315,8 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
     from pidex.catalogue.expendable import Expendable  # noqa: PLC0415
     from pidex.resolver import Resolver  # noqa: PLC0415
 
+    if create:
+        go_on(data_dir(settings, environ))
     folders = served_folders(settings)
     data = data_dir(settings, environ, create=create, warn=log.warning if create else lambda _: None)
     catalogue = Catalogue.open(data / "catalogue.db", create=create)
@@ -345,6 +347,14 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
     return pidex
 
 
+def go_on(data: Path) -> None:
+    """Go on with a restore that was cut, or drop what it staged. For who holds the `DataLock`."""
+    if any(data.glob("restoring*")):
+        from pidex.backup.restoring import resume  # noqa: PLC0415  # rare
+
+        resume(data)
+
+
 @contextmanager
 def administration(settings: Settings, data: Path, *, create: bool) -> Iterator[Administration]:
     """Changes to people and rights over a data directory, without a server and without its folders.
@@ -358,6 +368,8 @@ def administration(settings: Settings, data: Path, *, create: bool) -> Iterator[
     from pidex.catalogue.engine import Catalogue  # noqa: PLC0415
     from pidex.catalogue.expendable import Expendable  # noqa: PLC0415
 
+    if create:
+        go_on(data)
     catalogue = Catalogue.open(data / "catalogue.db", create=create)
     expendable = Expendable(data / "cache.db")
     try:

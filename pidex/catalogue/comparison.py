@@ -104,6 +104,11 @@ def list_whole(conn: Connection, index_id: int, sha256: str | None = None) -> Se
     ]
 
 
+def hashes(conn: Connection) -> set[str]:
+    """The hashes of all bytes that any index lists."""
+    return set(conn.execute(select(files.c.sha256).distinct()).scalars())
+
+
 def list_contents(conn: Connection) -> Iterator[Row]:
     """What was read out of bytes, `metadata` as the file has it, or None where it cannot be unpacked.
 

@@ -126,6 +126,19 @@ def restore(catalogue: Path, snapshot: Path, now: float) -> Path | None:
     return aside if existed else None
 
 
+def copy(catalogue: Path, target: Path) -> None:
+    """Copy a catalogue file as it is now into a new file, and check that. Raises `CatalogueError`."""
+    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+    _copy(catalogue, target)
+
+
+def settle(catalogue: Path) -> None:
+    """Have all of a catalogue that nobody else has open in its one file, on the disk."""
+    with translated(str(catalogue)), closing(sqlite3.connect(catalogue)) as copied:
+        copied.execute("PRAGMA journal_mode=DELETE")
+    _sync(catalogue)
+
+
 def _copy(catalogue: Path, target: Path) -> None:
     existing = f"{catalogue.absolute().as_uri()}?mode=rw"
     with (

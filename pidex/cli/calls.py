@@ -37,7 +37,7 @@ def call(
     from pidex.ingress import control
 
     data = data_dir(settings, environment(), create=True, warn=lambda text: click.echo(text, err=True))
-    _owned(data)
+    owned(data)
     try:
         return control.ask(data, name, args, files=files, progress=progress)
     except (ConnectionError, FileNotFoundError):
@@ -70,7 +70,7 @@ def _here(settings: Settings, data: Path, name: str) -> Iterator[Mapping[str, Ca
         lock.release()
 
 
-def _owned(data: Path) -> None:
+def owned(data: Path) -> None:
     """Raise `CannotStart` for who does not own the data directory: their files would lock the owner out."""
     owner = data.stat().st_uid
     if owner == os.geteuid():

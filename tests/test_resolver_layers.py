@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -47,6 +47,9 @@ class Upstreams:
 
     def find_metadata(self, file: File) -> bytes | None:
         return b"Name: foo\n" if file.metadata_sha256 else None
+
+    def yanked_since(self, upstream: str, project: str) -> Mapping[str, int]:
+        return {}
 
 
 def page(project: str, *filenames: str, until: float = 9e9, **more: object) -> Held:

@@ -244,3 +244,6 @@ class Mirrored(Protocol):
 
     def find_metadata(self, file: File) -> bytes | None:
         """The core metadata of a mirrored file, where it is held."""
+
+    def yanked_since(self, upstream: str, project: str) -> Mapping[str, int]:
+        """When each yanked file of a page was first seen yanked, in microseconds since 1970, by its name."""

@@ -13,7 +13,8 @@ from pidex.core.rulebook import moment_of
 #: What a path says a time with: '/main/@2026-08-01T12:00Z/simple/'.
 MARK = "@"
 _ADD = re.compile(r"add \S+ file ")
-_REMOVE = "remove file "
+#: How the journal's line of a file that goes begins.
+REMOVE = "remove file "
 _YANK = re.compile(r"(un)?yank (release|file .+)")
 
 
@@ -55,6 +56,11 @@ def moment(text: str, now: float) -> int:
     return found
 
 
+def is_add(action: str) -> bool:
+    """Whether a line of the journal says that a file came."""
+    return _ADD.match(action) is not None
+
+
 def then(events: Iterable[Event], versions: Iterable[Version], at: int) -> Then:
     """What a project had at `at`. `events` in the order of their serials, `versions` in any.
 
@@ -71,9 +77,9 @@ def then(events: Iterable[Event], versions: Iterable[Version], at: int) -> Then:
         if mark is not None:
             subject = name if name is not None else names.canonical_version(event.version or "")
             (yanked.discard if mark[1] else yanked.add)(subject)
-        elif name is not None and event.action.startswith(_REMOVE):
+        elif name is not None and event.action.startswith(REMOVE):
             present[name] = False
-        elif name is not None and _ADD.match(event.action):
+        elif name is not None and is_add(event.action):
             present[name] = True
     found: dict[str, Version] = {}
     for version in _oldest_first(versions):

@@ -99,6 +99,11 @@ class Mirror(Mirrored):
         row = self.store.find_page(upstream, project)
         return records.unpack_sightings(None if row is None else row.seen)
 
+    def yanked_since(self, upstream: str, project: str) -> Mapping[str, int]:
+        """When each yanked file of a page was first seen yanked, in microseconds since 1970, by its name."""
+        found = self.sightings(upstream, project)
+        return {name: each.yanked for name, each in found.items() if each.yanked}
+
     def age(self, upstream: str, project: str) -> int | None:
         """Seconds since a page was confirmed, where it is served because its upstream fails; else None."""
         return self.pages.age(upstream, project)

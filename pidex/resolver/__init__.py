@@ -35,6 +35,7 @@ from pidex.resolver.inquiry import Inquiry
 from pidex.resolver.layered import Layered
 from pidex.resolver.lineage import choose, refuse
 from pidex.resolver.listing import is_of, listing_of, lost
+from pidex.resolver.past import Past
 from pidex.resolver.ruled import concerns_own, hides, ruled
 from pidex.resolver.sheets import Sheets
 
@@ -87,6 +88,40 @@ class Resolver(History):
             if not visible.sees(project):
                 raise _no_project(here, project)
             return self._page(conn, here, project, by, Action.LIST)
+
+    def page_at(self, index: str, project: str, at: int, *, by: Principal) -> Page:
+        """The page of a project as it was at a time, in microseconds since 1970. As `page` otherwise.
+
+        Rights, claims, rules and holds are those of now; own files are those whose bytes are still held.
+        """
+        visible = self.visible(index, by=by)
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            if not _storable(project) or not visible.sees(project):
+                raise _no_project(here, project)
+            past = self._past(conn, here, by, at)
+            return ruled(conn, past.line, past.page(project), self._mirror, self._clock()).page
+
+    def names_at(self, index: str, at: int, *, by: Principal) -> Iterator[ProjectName]:
+        """The projects that had files at a time, by name. The iterator holds a connection until its end."""
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            yield from self._past(conn, here, by, at).names()
+
+    def locate_at(self, index: str, digest: str, filename: str, at: int, *, by: Principal) -> File:
+        """The file of a URL below a time, as `locate`."""
+        visible = self.visible(index, by=by, action=Action.READ)
+        project = places.project_of(filename) if _storable(filename) else None
+        if project is None or not visible.sees(project):
+            raise NotFound(f"Index {index} has no file {filename}.")
+        page = self.page_at(index, project, at, by=by)
+        for file in page.files:
+            if file.filename == filename and file.blake2b_256 == digest:
+                return file
+        for kept in page.withheld:
+            if kept.file.filename == filename:
+                raise Withheld(f"{filename} is withheld: {kept.reason}.")
+        raise NotFound(f"Index {index} had no file {filename} then.")
 
     def names(self, index: str, *, by: Principal) -> tuple[int, Iterator[ProjectName]]:
         """The newest serial, and the projects by normalised name, of one state.
@@ -267,6 +302,10 @@ class Resolver(History):
     ) -> Layered:
         sees = partial(self.visible, by=by, action=action)
         return Layered(conn, here, self._mirror, self._sheets, sees, whole=action is Action.LIST)
+
+    def _past(self, conn: Connection, here: indexes.Index, by: Principal, at: int) -> Past:
+        sees = partial(self.visible, by=by, action=Action.LIST)
+        return Past(conn, here, self._mirror, self._sheets, sees, at=at, storage=self._storage)
 
     def _listed(
         self, conn: Connection, here: indexes.Index, filename: str, by: Principal, visible: Visibility

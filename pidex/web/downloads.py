@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 
 from pidex.core import names
 from pidex.core.errors import Changing, NotFound, PidexError
@@ -100,6 +101,22 @@ async def _open(site: Site, call: Call, digest: str, filename: str) -> OpenFile:
     if seen == site.pages.changes and opened.reach is None:
         site.files.put(call.path, opened)
     return opened
+
+
+async def serve_once(site: Site, call: Call, project: str, locate: Callable[[], File]) -> None:
+    """Send the file that `locate` finds, and keep nothing open."""
+
+    def find_() -> tuple[File, Handle | None]:
+        file = locate()
+        call.audience = site.gate.audience(call.by, call.index, "download", file.project)
+        return file, None if file.origin else site.resolver.open(file)
+
+    file, handle = await site.pages.patiently(find_, call.index, project)
+    if handle is None:
+        handle = await mirror_of(site).open(file)
+    headers = {**_headers(site, call), "cache-control": "no-store"}
+    with OpenFile(call.index, file, handle, headers, private=call.audience.private) as opened:
+        await _serve(site, call, opened)
 
 
 def mirror_of(site: Site) -> Mirror:

@@ -270,6 +270,14 @@ class Pages:
                 if monotonic() >= deadline - POLL_SECONDS:
                     raise
 
+    async def once(self, address: Address, slot: Slot, build: Callable[[], Built]) -> Variant:
+        """The representation of a page that is made for one request and kept nowhere."""
+
+        def make() -> Variant:
+            return self._variant(build(), address, slot)
+
+        return await self.patiently(make, address.index, address.project or None)
+
     async def patiently(self, function: Callable[[], T], index: str, project: str | None) -> T:
         """Call `function` in a thread until it no longer raises `Busy`, for `page_wait` seconds at most.
 

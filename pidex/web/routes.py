@@ -8,7 +8,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Route
 
 from pidex.core.errors import MethodNotAllowed, NotFound
-from pidex.web import downloads, feeds, listings, operations, releases, upload, xmlrpc
+from pidex.web import downloads, feeds, listings, operations, past, releases, upload, xmlrpc
 from pidex.web.call import Call
 from pidex.web.replies import ALLOW, PREFLIGHT, reply
 from pidex.web.site import Site
@@ -50,6 +50,11 @@ def routes(site: Site, uploads: upload.Uploads, home: Answer | None = None) -> S
         "/rss/updates.xml": feeds.updates,
         "/rss/packages.xml": feeds.packages,
         "/rss/project/{name}/releases.xml": feeds.project,
+        "/@{moment}/simple": past.slash,
+        "/@{moment}/simple/": past.names,
+        "/@{moment}/simple/{name}": past.project,
+        "/@{moment}/simple/{name}/": past.project,
+        "/@{moment}/packages/{one}/{two}/{rest}/{filename}": past.download,
         "/{name}/json": releases.brief,
         "/{name}": listings.short,
         "/{name}/": listings.short,

@@ -75,6 +75,11 @@ GET  /pypi/{name}/{version}/json/                                         read
 GET  /rss/updates.xml                                                     open
 GET  /rss/packages.xml                                                    open
 GET  /rss/project/{name}/releases.xml                                     read
+GET  /@{moment}/simple                                                    open    301
+GET  /@{moment}/simple/                                                   open
+GET  /@{moment}/simple/{name}                                             all     301
+GET  /@{moment}/simple/{name}/                                            read
+GET  /@{moment}/packages/{one}/{two}/{rest}/{filename}                    read
 GET  /{name}/json                                                         read
 GET  /{name}                                                              all     302
 GET  /{name}/                                                             all     302

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
@@ -86,6 +87,7 @@ def asked(line: Line, project: str, town: Town) -> tuple[str, Sequence[tuple[str
         "{repository}.git/{service:path}": "main.git/"
         + ("info/refs?service=git-upload-pack" if line.method == "GET" else "git-receive-pack"),
         "{index}": DEFAULT_INDEX,
+        "{moment}": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "{project}": project,
         "{name}": "legacy" if line.method == "POST" and line.route[:9] != "/project/" else project,
         "{version}": "1.0",

@@ -6,6 +6,8 @@ import gzip
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,8 @@ PATHS = (
     "/pypi/{name}/1.0/json/", "/pypi/{name}/9/json",
     "/rss/updates.xml", "/rss/packages.xml", "/rss/project/{name}/releases.xml",
     "/rss/project/{spelled}/releases.xml",
+    "/@{moment}/simple", "/@{moment}/simple/", "/@{moment}/simple/{name}", "/@{moment}/simple/{name}/",
+    "/@{moment}/packages/{path}", "/main/@{moment}/packages/{wrong}",
     "/{name}", "/{name}/", "/{name}/json", "/{spelled}/json",
     "/main.git/info/refs?service=git-upload-pack",
     "/-/api/openapi.json", "/-/api/v1/whoami", "/-/api/v1/indexes", "/-/api/v1/tokens",
@@ -85,6 +89,12 @@ CALLS = (
 Request = tuple[str, str, Sequence[tuple[str, str]], bytes]
 
 
+@cache
+def moment() -> str:
+    """A time at which everything was there already: the first at which anybody asks."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def names_of(project: str, digest: str) -> dict[str, str]:
     file = package(project)[0]
     return {
@@ -93,6 +103,7 @@ def names_of(project: str, digest: str) -> dict[str, str]:
         "{file}": file,
         "{sdist}": samples.sdist(project, "1.0")[0],
         "{path}": f"{digest[:2]}/{digest[2:4]}/{digest[4:]}/{file}",
+        "{moment}": moment(),
         "{wrong}": f"{HEX[:2]}/{HEX[2:4]}/{HEX[4:]}/{file}",
     }
 

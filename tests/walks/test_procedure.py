@@ -66,7 +66,7 @@ def test_s1_a_fresh_environment_gets_the_commands(programs: Path) -> None:
         assert "serve" in run(programs / program, "-h")
     installed = run(programs / "python", "-m", "pip", "list", "--format=freeze").splitlines()
     print(f"S1: {len(installed)} packages")
-    assert len(installed) < 50, installed
+    assert len(installed) < 65, installed  # 58 with the HTTP client, the README renderer and pip itself
 
 
 def preferred_port() -> int:

@@ -27,6 +27,7 @@ class Installer:
 
     def __init__(self, client: Client, home: Path) -> None:
         self.client, self.home, self.said = client, home, ""
+        self.patience: dict[str, str] = {}  # environment variables of this run alone
         self.target = home / "target"
 
     def run(self, program: str, *arguments: str | Path, cwd: Path | None = None) -> str:
@@ -44,6 +45,7 @@ class Installer:
                     "XDG_CONFIG_HOME": str(self.home / "config"),
                     "TMPDIR": str(temporary),
                     **self.settings,
+                    **self.patience,
                 },
             )
         except AssertionError as error:

@@ -206,6 +206,9 @@ class Settings:
         most=36500)
     snapshots: int = _setting(
         7, "integer", "Daily snapshots of the catalogue to keep; 0 takes none.", least=0, most=3650)
+    scrub_days: float = _setting(
+        30.0, "number", "Every stored byte is read and compared with its hash once in this time; 0: never.",
+        unit="days", least=0, most=3650)
     sandbox_children: int = _setting(
         2, "integer", "Child processes that look into archives.", least=1, most=64)
     inspect_timeout: float = _setting(

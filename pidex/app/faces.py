@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pidex import logs
+from pidex.app import upkeep
 from pidex.app.parts import Pidex, Source, build, identity
 from pidex.config import Settings, data_dir
 from pidex.core.errors import ConfigError, PidexError
@@ -89,6 +90,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         curator=pidex.curator(intake, accounts),
         administration=pidex.administration(),
         repositories=pidex.repositories(),
+        health=upkeep.health(pidex),
         sessions=sessions,
         reading=Reading(pidex.search(), *pidex.readings(), sessions),
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pidex import __version__, logs
 from pidex.accounts import OPEN
 from pidex.accounts import read as read_passwords
+from pidex.app import upkeep
 from pidex.app.faces import welcome_text, worker
 from pidex.app.houses import Houses, restart
 from pidex.app.known import settle
@@ -185,6 +186,8 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
     }
     if ftp is not None:
         loops["ftp"] = lambda stop: pidex.ftp(ftp).run(stop)
+    if settings.scrub_days:
+        loops["scrub"] = lambda stop: upkeep.scrub(pidex, stop)
     if settings.snapshots:
         loops["snapshots"] = lambda stop: _snapshots(pidex, stop)
     running = Loops(loops)

@@ -67,12 +67,9 @@ def command(deep: bool, rate: float, repair: bool, accept: bool, as_json: bool, 
 
 def parts(pidex: Pidex) -> tuple[Verifier, Healer]:
     """What verifies, and what mends."""
-    from pidex.backends.quarantine import Quarantine
-    from pidex.verify import Healer, Verifier
+    from pidex.app import upkeep
 
-    verifier = Verifier(pidex.catalogue, pidex.storage, pidex.clock)
-    aside = Quarantine(pidex.data / "quarantine")
-    return verifier, Healer(pidex.catalogue, pidex.storage, pidex.intake(), aside, clock=pidex.clock)
+    return upkeep.verifier(pidex), upkeep.healer(pidex)
 
 
 def mended(pidex: Pidex, verifier: Verifier, healer: Healer, report: Report) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 from pidex.catalogue import audit, comparison, indexes, seals
 from pidex.catalogue.engine import Catalogue, Connection
@@ -16,7 +17,7 @@ from pidex.verify.healing import Healer
 from pidex.verify.listing import Lies, Listing, contents, look
 from pidex.verify.reading import Pace, Unreadable, digests
 
-__all__ = ["Difference", "Healer", "Pace", "Repair", "Report", "Verifier"]
+__all__ = ["Difference", "Healer", "Item", "Pace", "Repair", "Report", "Verifier"]
 
 #: A publish that is under way for longer than this, in seconds, was given up.
 ABANDONED_SECONDS = 60.0
@@ -25,6 +26,15 @@ MOST_DIFFERENCES = 10_000
 
 #: What verifying tells while it reads: bytes, and bytes in all.
 Progress = Callable[[int, int], None]
+
+
+class Item(NamedTuple):
+    """Bytes to be hashed: those of a place of an index, or a kept copy that lies at none."""
+
+    sha256: str
+    size: int
+    of: str = ""
+    place: Place | None = None
 
 
 class Verifier:
@@ -76,7 +86,7 @@ class Verifier:
         if not first.differences:
             return first
         again = {(each.code, each.subject) for each in self.verify(by=by).differences}
-        reread = {each for each in first.differences if each.repair is Repair.BYTES and self._still(each)}
+        reread = {each for each in first.differences if each.repair is Repair.BYTES and self.still(each)}
         kept = [each for each in first.differences if (each.code, each.subject) in again or each in reread]
         return replace(first, differences=tuple(kept))
 
@@ -113,25 +123,36 @@ class Verifier:
 
     def _deep(self, pace: Pace, progress: Progress) -> Differences:
         """Hash every place and every kept copy, each inode once."""
+        items = self.items()
+        total, done = sum(item.size for item in items), 0
+        for item in items:
+            yield from self.check(item, pace)
+            done += item.size
+            progress(done, total)
+
+    def items(self) -> list[Item]:
+        """All that can be hashed, each inode once, in the order of hashes."""
         with self._catalogue.read() as conn:
-            whole = [
-                (index.name, place)
+            found = [
+                Item(place.sha256 or "", place.stat.size, index.name, place)
                 for index in indexes.list(conn)
                 for place in comparison.list_whole(conn, index.id)
                 if place.root in roots_of(self._storage.roots, index.name, index.id)
             ]
-        inodes = {(place.stat.inode, place.sha256) for _, place in whole}
-        alone = [each for each in self._storage.list_kept() if (each.stat.inode, each.sha256) not in inodes]
-        total = sum(place.stat.size for _, place in whole) + sum(each.stat.size for each in alone)
-        done = 0
-        for name, place in whole:
-            yield from self._place(name, place, pace)
-            done += place.stat.size
-            progress(done, total)
-        for each in alone:
-            yield from self._kept(each.sha256, pace)
-            done += each.stat.size
-            progress(done, total)
+        inodes = {(item.place.stat.inode, item.sha256) for item in found if item.place is not None}
+        found += [
+            Item(each.sha256, each.stat.size)
+            for each in self._storage.list_kept()
+            if (each.stat.inode, each.sha256) not in inodes
+        ]
+        return sorted(found, key=lambda item: item.sha256)
+
+    def check(self, item: Item, pace: Pace) -> Differences:
+        """Hash one of them. Raises `Stopped` where the pace does."""
+        if item.place is not None:
+            yield from self._place(item.of, item.place, pace)
+        else:
+            yield from self._kept(item.sha256, pace)
 
     def _place(self, index: str, place: Place, pace: Pace) -> Differences:
         read = digests(self._storage.path(place.root, place.path), pace)
@@ -161,7 +182,8 @@ class Verifier:
         sentence = f"The kept copy {sha256[:12]}... is damaged."
         yield Difference("kept", sha256, sentence, Repair.BYTES, sha256=sha256)
 
-    def _still(self, found: Difference) -> bool:
+    def still(self, found: Difference) -> bool:
+        """Whether bytes are still not what they should be, read once more."""
         storage = self._storage
         path = storage.path(found.root, found.path) if found.path else storage.kept_path(found.sha256)
         read = digests(path, Pace())

@@ -45,6 +45,26 @@ async def health(site: Site, call: Call) -> None:
     )
 
 
+async def livez(site: Site, call: Call) -> None:
+    """`/-/livez`: 200 as long as this process answers, whatever it could not do."""
+    headers = {"content-type": "application/json", **_NO_STORE}
+    await call.reply(reply(200, headers, to_json({"status": "alive"}), head=call.head))
+
+
+async def readyz(site: Site, call: Call) -> None:
+    """`/-/readyz`: 200 or 503 by whether this server can do its work; why not, for who may see numbers."""
+    told: dict[str, object] = {"status": "ready"}
+    status = 200
+    if site.health is not None:
+        found = await asyncio.get_running_loop().run_in_executor(site.readers, site.health.readiness)
+        if not found.ready:
+            status, told["status"] = 503, "not ready"
+        if _is_insider(site, call):
+            told["checks"] = {check.name: {"state": check.state, "reason": check.reason} for check in found.checks}
+    headers = {"content-type": "application/json", **_NO_STORE}
+    await call.reply(reply(status, headers, to_json(told), head=call.head))
+
+
 async def short_health(site: Site, call: Call) -> None:
     """`/health`, or where the settings put it: pypiserver's `Ok`."""
     await asyncio.get_running_loop().run_in_executor(site.pool, _count, site, site.options.default_index)
@@ -126,6 +146,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+def _is_insider(site: Site, call: Call) -> bool:
+    try:
+        _insider(site, call)
+    except (Unauthenticated, Forbidden):
+        return False
+    return True
 
 
 def _insider(site: Site, call: Call) -> None:

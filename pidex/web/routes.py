@@ -25,6 +25,8 @@ def routes(site: Site, uploads: upload.Uploads, home: Answer | None = None) -> S
     """
     own: dict[str, Answer] = {
         "/-/health": operations.health,
+        "/-/livez": operations.livez,
+        "/-/readyz": operations.readyz,
         "/-/metrics": operations.metrics,
         "/-/static/{hash}/{name}": operations.static,
         site.options.health_path: operations.short_health,

@@ -21,6 +21,7 @@ from pidex.core.negotiation import etag_matches
 from pidex.metrics import FLUSH_SECONDS, Metrics
 from pidex.mirror import Mirror
 from pidex.resolver import Resolver
+from pidex.verify.health import Health
 from pidex.web import aliases
 from pidex.web.auth import Gate, Sessions
 from pidex.web.call import Call, Receive, Scope, Send
@@ -64,11 +65,13 @@ class Site:
         ledger: Ledger,
         metrics: Metrics,
         sessions: Sessions | None = None,
+        health: Health | None = None,
         mirror: Mirror | None = None,
     ) -> None:
         self.mirror = mirror
         self.resolver, self.accounts, self.options = resolver, accounts, options
         self.clock, self.signature, self.metrics, self.ledger = clock, signature, metrics, ledger
+        self.health = health
         self.pool = ThreadPoolExecutor(RESOLVERS, "pidex-resolve")
         self.readers = ThreadPoolExecutor(READERS, "pidex-read")
         self.files = OpenFiles(options.open_files)

@@ -52,6 +52,8 @@ RULES: dict[str, dict[str, str]] = {
 #: name, there or not, to everybody who may list anything here.
 TABLE = """
 GET  /-/health                                                            open
+GET  /-/livez                                                             open
+GET  /-/readyz                                                            open
 GET  /health                                                              open
 GET  /-/metrics                                                           whole
 GET  /-/static/{hash}/{name}                                              open

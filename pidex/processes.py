@@ -29,7 +29,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-from pidex.core.errors import CannotStart
+from pidex.core.errors import CannotStart, PidexError
 
 #: Connections that wait to be accepted.
 BACKLOG = 1024
@@ -140,10 +140,13 @@ class Loops:
             began = monotonic()
             try:
                 loop(self._stop)
-            except Exception:
+            except Exception as error:
                 if monotonic() - began > longest:
                     rest = REST_SECONDS[0]
-                log.exception("The loop %s failed; it starts again in %g s.", name, rest)
+                if isinstance(error, PidexError):  # a sentence says it all: the disk is full, say
+                    log.error("The loop %s starts again in %g s: %s", name, rest, error)
+                else:
+                    log.exception("The loop %s failed; it starts again in %g s.", name, rest)
                 self._stop.wait(rest)
                 rest = min(rest * 2, longest)
             else:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from pidex.core.errors import CannotStart
+from pidex.core.errors import CannotStart, StorageFull
 from pidex.processes import DataLock, Loops, listen, listen_unix
 from tests import samples
 from tests.walks.server import Server, fetch, free_port, until
@@ -479,6 +479,27 @@ def test_a_loop_that_dies_is_started_again(monkeypatch: pytest.MonkeyPatch) -> N
         loops.stop()
     assert len(runs) == 4
     assert len([record for record in records if record.exc_info]) == 3
+
+
+def test_a_loop_that_meets_what_a_sentence_says_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pidex.processes.REST_SECONDS", (0.01, 0.02))
+    again = threading.Event()
+    failures = [StorageFull("There is no space left.")]
+
+    def loop(stop: threading.Event) -> None:
+        if failures:
+            raise failures.pop()
+        again.set()
+        stop.wait()
+
+    with heard("pidex.processes") as records:
+        loops = Loops({"test": loop})
+        loops.start()
+        assert again.wait(10)
+        loops.stop()
+    (record,) = records
+    assert record.exc_info is None
+    assert record.getMessage() == "The loop test starts again in 0.01 s: There is no space left."
 
 
 @pytest.mark.parametrize("host", ["no such host", "192.0.2.77", "a" * 300])

@@ -10,7 +10,7 @@ import pytest
 
 from pidex.accounts.signing import Accounts
 from pidex.backends.folder import Folder
-from pidex.catalogue import audit, files, grants, indexes, origins, tombstones, users
+from pidex.catalogue import audit, files, grants, indexes, origins, rights, tombstones, users
 from pidex.catalogue.engine import Catalogue
 from pidex.core.errors import (
     BadRequest,
@@ -353,6 +353,7 @@ def test_who_may(estate: Estate) -> None:
     def grant(role: Role, index: str | None, project: str = "*") -> None:
         with estate.catalogue.write() as conn:
             grants.add(conn, Grant("user:ann", role, index, project), by="x", at=1)
+            rights.announce(conn, None, at=1, by="x")
 
     acts: dict[str, Callable[[Principal], object]] = {
         "create": lambda by: service.create("new", by=by),

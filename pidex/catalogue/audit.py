@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import audit, seals
 from pidex.core.model import Principal
 
@@ -30,6 +32,21 @@ class Entry(NamedTuple):
     after: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What is to be recorded. `action` is a noun and a verb: 'file.delete'.
+
+    `before` and `after` are what JSON can hold, never a secret.
+    """
+
+    action: str
+    index: str | None = None
+    project: str | None = None
+    subject: str | None = None
+    before: object = None
+    after: object = None
+
+
 class Break(NamedTuple):
     """A place where the chain does not hold: the row's number, and what was done to it or before it."""
 
@@ -37,6 +54,8 @@ class Break(NamedTuple):
     reason: str
 
 
+#: The columns that `search` looks through.
+SEARCHED = ("actor", "action", "index_name", "project", "subject")
 #: What the first row says of the row before it.
 BEGINNING = "0" * 64
 #: Rows fetched at once by `breaks`.
@@ -49,11 +68,13 @@ _LIST = (
     .order_by(audit.c.id.desc())
     .limit(bindparam("most"))
 )
-_HEAD = select(
-    seals.c.value, select(func.coalesce(func.max(audit.c.id), 0)).scalar_subquery().label("last")
-).where(seals.c.name == "audit")
-_ADVANCE = update(seals).where(seals.c.name == "audit").values(value=bindparam("digest"))
-_INSERT = insert(audit)
+_HEAD = Prepared(
+    select(
+        seals.c.value, select(func.coalesce(func.max(audit.c.id), 0)).scalar_subquery().label("last")
+    ).where(seals.c.name == "audit")
+)
+_ADVANCE = Prepared(update(seals).where(seals.c.name == "audit").values(value=bindparam("of_digest")))
+_INSERT = Prepared(insert(audit))
 _CHAIN = (
     select(*_COLUMNS, audit.c.previous, audit.c.digest)
     .order_by(audit.c.id)
@@ -78,36 +99,72 @@ def record(
     after: object = None,
     at: int,
 ) -> None:
-    """Write one row in the caller's transaction. `action` is a noun and a verb: 'file.delete'.
+    """Write one row in the caller's transaction: `record_many` of one `Event`."""
+    record_many(conn, by, [Event(action, index, project, subject, before, after)], at=at)
 
-    The row carries the digest of the row before it, and its own over that and all that it says. There is one
-    writer at a time, so the chain has no forks.
-    `before` and `after` are what JSON can hold, never a secret. `at` in microseconds since 1970, UTC.
+
+def record_many(conn: Connection, by: Principal, events: Iterable[Event], *, at: int) -> None:
+    """Write rows in their order, in the caller's transaction. `at` in microseconds since 1970, UTC.
+
+    Each row carries the digest of the row before it, and its own over that and all that it says. There is
+    one writer at a time, so the chain has no forks.
     """
-    previous, last = conn.execute(_HEAD).one()
-    row: dict[str, Any] = {
-        "id": last + 1,
-        "at": at,
-        "actor": by.name or "anonymous",
-        "via": by.via,
-        "token_id": None if by.token is None else by.token.token_id,
-        "address": by.address,
-        "action": action,
-        "index_name": index,
-        "project": project,
-        "subject": subject,
-        "before": _text(before),
-        "after": _text(after),
-    }
-    entry = Entry(**row)
-    digest = _digest(previous, entry)
-    conn.execute(_INSERT, {**row, "previous": previous, "digest": digest})
-    conn.execute(_ADVANCE, {"digest": digest})
+    digest, last = _HEAD.one(conn, {})
+    rows = []
+    for number, event in enumerate(events, last + 1):
+        entry = Entry(
+            id=number,
+            at=at,
+            actor=by.name or "anonymous",
+            via=by.via,
+            token_id=None if by.token is None else by.token.token_id,
+            address=by.address,
+            action=event.action,
+            index_name=event.index,
+            project=event.project,
+            subject=event.subject,
+            before=_text(event.before),
+            after=_text(event.after),
+        )
+        previous, digest = digest, _digest(digest, entry)
+        rows.append({**entry._asdict(), "previous": previous, "digest": digest})
+    if rows:
+        _INSERT.run(conn, rows)
+        _ADVANCE.run(conn, [{"of_digest": digest}])
 
 
 def list(conn: Connection, *, since: int = 0, limit: int) -> Sequence[Entry]:  # noqa: A001
     """The newest rows after number `since`, newest first, at most `limit`."""
     return [Entry(*row) for row in conn.execute(_LIST, {"since": since, "most": limit})]
+
+
+def search(
+    conn: Connection,
+    wanted: Mapping[str, str],
+    *,
+    since: int = 0,
+    until: int | None = None,
+    before: int | None = None,
+    limit: int,
+) -> Sequence[Entry]:
+    """The newest rows that fit, newest first, at most `limit`.
+
+    `wanted`: values of `SEARCHED` columns; of an action its beginning ('token.'). `since` and `until`: times
+    in microseconds since 1970. `before`: only rows with a smaller number, for the next page.
+    """
+    query = select(*_COLUMNS).where(audit.c.at >= since).order_by(audit.c.id.desc()).limit(limit)
+    if until is not None:
+        query = query.where(audit.c.at < until)
+    if before is not None:
+        query = query.where(audit.c.id < before)
+    for name in SEARCHED:
+        value = wanted.get(name)
+        if value:
+            column = audit.c[name]
+            query = query.where(
+                column.startswith(value, autoescape=True) if name == "action" else column == value
+            )
+    return [Entry(*row) for row in conn.execute(query)]
 
 
 def projects_of(conn: Connection, action: str) -> frozenset[tuple[str | None, str | None]]:
@@ -118,7 +175,7 @@ def projects_of(conn: Connection, action: str) -> frozenset[tuple[str | None, st
 
 def head(conn: Connection) -> tuple[int, str]:
     """The number of the newest row and the digest that the next one will carry."""
-    digest, last = conn.execute(_HEAD).one()
+    digest, last = _HEAD.one(conn, {})
     return int(last), str(digest)
 
 
@@ -132,7 +189,7 @@ def breaks(conn: Connection) -> Iterator[Break]:
         if digest != _digest(said, entry):
             yield Break(entry.id, f"row {entry.id} was changed")
         previous, last = digest, entry.id
-    newest = conn.execute(_HEAD).one_or_none()
+    newest = _HEAD.first(conn, {})
     if newest is None or newest[0] != previous:
         yield Break(last, f"rows after {last} were removed, or the newest were put there by other means")
 

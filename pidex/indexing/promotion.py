@@ -208,10 +208,11 @@ class Promotion(Office):
                 raise Changing(f"{move.file.filename} was changed while it was promoted. Try again.")
         batch.write()
         intents.done_many(conn, here.id, keys)
-        for move in moves:
-            distribution = names.parse(move.file.filename)
-            standing.note(conn, here, move.intent, by, distribution, how=HOW, fresh=fresh, now=now)
-            fresh = False
+        sent = [
+            standing.Sent(move.intent, names.parse(move.file.filename), fresh and number == 0)
+            for number, move in enumerate(moves)
+        ]
+        standing.note(conn, here, sent, by, how=HOW, now=now)
         audit.record(
             conn, by, "release.promote", index=here.name, project=project, subject=moves[0].file.version,
             after={"from": start.name, "files": sorted(move.file.filename for move in moves)},

@@ -277,9 +277,9 @@ class Deliveries:
 
     def _admit(self, orders: Sequence[Order]) -> None:
         """One transaction: they are members of the index, listed, and no longer on their way."""
-        now, senders = self._clock(), dict[tuple[str | None, str], list[Order]]()
+        now, senders = self._clock(), dict[tuple[Principal, str], list[Order]]()
         for order in orders:
-            senders.setdefault((order.parcel.by.name, order.parcel.how), []).append(order)
+            senders.setdefault((order.parcel.by, order.parcel.how), []).append(order)
         with self._catalogue.write() as conn:
             here = index_of(conn, orders[0].parcel.index)
             for part in senders.values():
@@ -307,20 +307,12 @@ class Deliveries:
                 )
         batch.write()
         intents.done_many(conn, here.id, keys)
-        begun = set(known)
+        begun, sent = set(known), []
         for order in orders:
             project = order.distribution.project
-            standing.note(
-                conn,
-                here,
-                order.announced,
-                order.parcel.by,
-                order.distribution,
-                how=order.parcel.how,
-                fresh=project not in begun,
-                now=now,
-            )
+            sent.append(standing.Sent(order.announced, order.distribution, project not in begun))
             begun.add(project)
+        standing.note(conn, here, sent, first.by, how=first.how, now=now)
 
     def _undo(self, orders: Sequence[Order]) -> None:
         """Leave nothing behind, as far as that can be done; a start does the rest."""
@@ -392,7 +384,8 @@ class Deliveries:
                 ),
             )  # fmt: skip
         fresh = standing.is_new(conn, here, distribution.project)
-        standing.note(conn, here, intent, by, distribution, how="upload", fresh=fresh, now=now)
+        sent = standing.Sent(intent, distribution, fresh)
+        standing.note(conn, here, [sent], by, how="upload", now=now)
 
     def received(self, index: str, since: int | None) -> Received:
         with self._catalogue.read() as conn:

@@ -232,8 +232,8 @@ class Arrivals(Deliveries):
             for arrival in arrivals:
                 if not force and not batch.lists(arrival.put.key, arrival.sha256):
                     raise _changed(arrival)
-            for arrival in arrivals:
-                self._note(conn, here, arrival, root=root, by=by, now=now)
+            sent = [self._sent(conn, here, arrival, root=root, by=by, now=now) for arrival in arrivals]
+            standing.note(conn, here, sent, by, how="git", now=now)
             batch.write()
             came = {arrival.put.key for arrival in arrivals}
             for _, path in sorted(gone):
@@ -244,9 +244,9 @@ class Arrivals(Deliveries):
                     )  # fmt: skip
 
     @staticmethod
-    def _note(
+    def _sent(
         conn: Connection, here: indexes.Index, arrival: Arrival, *, root: int, by: Principal, now: float
-    ) -> None:
+    ) -> standing.Sent:
         at = int(now * 1_000_000)
         intent = intents.Intent(
             arrival.put.filename, root, arrival.put.path, arrival.sha256, arrival.stage.size,
@@ -255,7 +255,7 @@ class Arrivals(Deliveries):
         # Who owns the data directory has every right already, and needs none of a project's.
         project = arrival.distribution.project
         fresh = OPERATOR_GROUP not in by.groups and standing.is_new(conn, here, project)
-        standing.note(conn, here, intent, by, arrival.distribution, how="git", fresh=fresh, now=now)
+        return standing.Sent(intent, arrival.distribution, fresh)
 
 
 def _changed(arrival: Arrival) -> Changing:

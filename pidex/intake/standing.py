@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pidex.catalogue import (
@@ -96,45 +97,39 @@ def is_new(conn: Connection, here: indexes.Index, project: str) -> bool:
     return projects.find(conn, here.id, project) is None
 
 
-def note(  # all that a row of the audit says
-    conn: Connection,
-    here: indexes.Index,
-    intent: intents.Intent,
-    by: Principal,
-    distribution: Distribution,
-    *,
-    how: str,
-    fresh: bool,
-    now: float,
+class Sent(NamedTuple):
+    """A file that came in; `fresh`: it is the first of its project."""
+
+    intent: intents.Intent
+    distribution: Distribution
+    fresh: bool
+
+
+def note(
+    conn: Connection, here: indexes.Index, sent: Iterable[Sent], by: Principal, *, how: str, now: float
 ) -> None:
-    """Write who sent a file; who sends a project's first becomes its owner."""
-    at = int(now * 1_000_000)
-    audit.record(
-        conn,
-        by,
-        deliveries.ACTION,
-        index=here.name,
-        project=distribution.project,
-        subject=intent.filename,
-        after={"sha256": intent.sha256, "size": intent.size, "how": how, "version": distribution.version},
-        at=at,
-    )
-    if not fresh or by.name is None or not people.is_name(by.name):
-        return
-    users.ensure(conn, by.name, at=at)
-    grant = Grant(f"user:{people.identity(by.name)}", Role.OWNER, here.name, distribution.project)
-    if grants.add(conn, grant, by=by.name, at=at):
+    """Write who sent files; who sends a project's first becomes its owner."""
+    at, events, owned = int(now * 1_000_000), [], False
+    for intent, distribution, fresh in sent:
+        project = distribution.project
+        after = {
+            "sha256": intent.sha256,
+            "size": intent.size,
+            "how": how,
+            "version": distribution.version,
+        }
+        events.append(audit.Event(deliveries.ACTION, here.name, project, intent.filename, after=after))
+        if not fresh or by.name is None or not people.is_name(by.name):
+            continue
+        users.ensure(conn, by.name, at=at)
+        grant = Grant(f"user:{people.identity(by.name)}", Role.OWNER, here.name, project)
+        if grants.add(conn, grant, by=by.name, at=at):
+            owned = True
+            role = {"role": grant.role.value}
+            events.append(audit.Event("grant.add", here.name, project, grant.subject, after=role))
+    if owned and by.name is not None:
         rights.announce(conn, here.id, at=at, by=by.name)
-        audit.record(
-            conn,
-            by,
-            "grant.add",
-            index=here.name,
-            project=distribution.project,
-            subject=grant.subject,
-            after={"role": grant.role.value},
-            at=at,
-        )
+    audit.record_many(conn, by, events, at=at)
 
 
 def _exists(filename: str, blake2b_256: str | None) -> FileExists:

@@ -70,16 +70,21 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
     from pidex.accounts.sessions import Sessions  # noqa: PLC0415  # commands do without it
     from pidex.web.asgi import Reading, application  # noqa: PLC0415
     from pidex.web.ledger import Ledger  # noqa: PLC0415
+    from pidex.web.tally import Tally  # noqa: PLC0415
 
     settings = pidex.settings
     accounts, intake = pidex.accounts(), pidex.intake()
     sessions = Sessions(pidex.catalogue, clock=pidex.clock, random=secrets.token_bytes)
-    ledger = Ledger(sink if settings.access_log else None, settings.log, pidex.metrics, worker=number)
-    return application(
+    options = _options(settings, number, identity(pidex.data), pidex.lineages)
+    statistics = pidex.statistics()
+    tally = Tally(statistics.note, settings.prefix, options.indexes)
+    lines = sink if settings.access_log else None
+    ledger = Ledger(lines, settings.log, pidex.metrics, worker=number, downloaded=tally.add)
+    made = application(
         pidex.resolver,
         pidex.catalogue.probe(),
         accounts,
-        _options(settings, number, identity(pidex.data), pidex.lineages),
+        options,
         clock=pidex.clock,
         want=pidex.expendable.want,
         signature=pidex.signature,
@@ -92,8 +97,19 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         repositories=pidex.repositories(),
         health=upkeep.health(pidex),
         sessions=sessions,
-        reading=Reading(pidex.search(), *pidex.readings(), sessions),
+        statistics=statistics,
+        reading=Reading(
+            pidex.search(),
+            *pidex.readings(),
+            sessions,
+            pidex.indexing(intake),
+            pidex.overview(),
+            pidex.examine,
+            pidex.verifier(),
+        ),
     )
+    made.closers.append(tally.close)
+    return made
 
 
 def _options(

@@ -34,6 +34,8 @@ SNAPSHOT_SECONDS = 600.0
 FOLD_SECONDS = 5.0
 #: Seconds between two looks whether there is something new to be searched; a search looks itself, too.
 FOLLOW_SECONDS = 2.0
+#: Seconds between two times that counted downloads are added to their sums.
+SETTLE_SECONDS = 60.0
 #: What only a restart changes.
 FIXED = ("host", "port", "socket", "workers", "data", "tls_cert", "tls_key", "grace", "ftp_port", "ftp_host")
 
@@ -182,6 +184,7 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
         "control": Control(pidex.data, pidex.calls(pushes)).run,
         "git": pushes.run,
         "search": lambda stop: _follow(pidex, stop),
+        "statistics": lambda stop: _settle(pidex, stop),
         "mirror": lambda stop: mirroring.run(pidex, stop),
     }
     if ftp is not None:
@@ -225,6 +228,13 @@ def _follow(pidex: Pidex, stop: threading.Event) -> None:
     while not stop.wait(FOLLOW_SECONDS):
         if probe.changed():
             search.follow(stop.is_set)
+
+
+def _settle(pidex: Pidex, stop: threading.Event) -> None:
+    """Take over what workers counted."""
+    statistics = pidex.statistics()
+    while not stop.wait(SETTLE_SECONDS):
+        statistics.settle()
 
 
 def _fold(metrics: Metrics, stop: threading.Event) -> None:

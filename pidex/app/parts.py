@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,16 +34,20 @@ if TYPE_CHECKING:
     from pidex.core.model import Principal
     from pidex.core.permissions import Action, Visibility
     from pidex.curator import Curator
+    from pidex.doctor import Check
     from pidex.indexing import Indexing
     from pidex.ingress.ftp import Ftp
     from pidex.ingress.git import Pushes
     from pidex.intake import Intake
     from pidex.interior import Interior
     from pidex.mirror import Mirror
+    from pidex.overview import Overview
     from pidex.readme import Readmes
     from pidex.reconciler import Reconciler
     from pidex.resolver import Resolver
     from pidex.search import Search
+    from pidex.statistics import Statistics
+    from pidex.verify import Verifier
 
 #: Bytes of a signature.
 SIGNATURE_BYTES = 64 * 1024
@@ -154,6 +158,45 @@ class Pidex:
         texts = Texts(self.data / "search.db")
         self._closers.append(texts.close)
         return Search(self.catalogue, texts, self.resolver, self.clock)
+
+    def statistics(self) -> Statistics:
+        """What counts downloads."""
+        from pidex.statistics import Statistics  # noqa: PLC0415
+
+        def visibility(by: Principal, index: str, action: Action) -> Visibility:
+            return self.accounts().visibility(by, index, action)
+
+        return Statistics(self.catalogue, self.expendable, self.clock, visibility)
+
+    def overview(self) -> Overview:
+        """What who runs the server sees of it."""
+        from pidex.backends.quarantine import Quarantine  # noqa: PLC0415
+        from pidex.overview import Overview  # noqa: PLC0415
+
+        return Overview(
+            self.catalogue,
+            self.storage,
+            self.mirror,
+            self.accounts(),
+            self.clock,
+            self.data,
+            aside=Quarantine(self.data / "quarantine").count,
+        )
+
+    def examine(self) -> Iterator[Check]:
+        """What `pidex doctor` says of this server."""
+        from pidex.doctor import Target, examine  # noqa: PLC0415
+
+        taken = {
+            each.name: getattr(self.settings, each.name) for each in fields(Target) if each.name != "data"
+        }
+        return examine(Target(data=self.data, **taken), clock=self.clock)
+
+    def verifier(self) -> Verifier:
+        """What compares all that is kept."""
+        from pidex.verify import Verifier  # noqa: PLC0415
+
+        return Verifier(self.catalogue, self.storage, self.clock)
 
     def readings(self) -> tuple[Readmes, Interior]:
         """What shows READMEs and the insides of archives, by children of its own."""

@@ -36,7 +36,7 @@ from sqlalchemy.engine import URL
 from pidex.catalogue import connections
 
 #: The tables below, by number: those of a file with another number are dropped and made anew.
-VERSION = 3
+VERSION = 4
 #: Wishes that wait at most. One more is dropped: a scan reads everything in the end.
 MAX_WANTED = 1_000
 #: Tokens whose last use is known at most; the ones unused for longest go first.
@@ -131,6 +131,21 @@ learnt_hashes = Table(
     Column("digest", Text, primary_key=True),
     Column("sha256", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
+)
+
+#: Downloads that are still to be added to the sums in the catalogue (`catalogue.downloads`).
+counted = Table(
+    "counted",
+    metadata,
+    Column("index_name", Text, primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("filename", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
+    Column("python", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 _ANY = select(wanted.c.number).limit(1)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from pidex.accounts.administration import Administration
 from pidex.accounts.sessions import Sessions
 from pidex.curator import Curator
+from pidex.doctor import Check
+from pidex.indexing import Indexing
 from pidex.intake import Intake
 from pidex.interior import Interior
+from pidex.overview import Overview
 from pidex.readme import Readmes
 from pidex.search import Search
+from pidex.statistics import Statistics
+from pidex.verify import Verifier
 from pidex.web.api import Api
 from pidex.web.git import Clones, Repositories
 from pidex.web.resources import Services
@@ -28,6 +34,10 @@ class Reading(NamedTuple):
     readmes: Readmes
     interior: Interior
     sessions: Sessions
+    indexing: Indexing
+    overview: Overview
+    examine: Callable[[], Iterable[Check]]
+    verifier: Verifier
 
 
 def application(
@@ -37,6 +47,7 @@ def application(
     administration: Administration | None = None,
     repositories: Repositories | None = None,
     reading: Reading | None = None,
+    statistics: Statistics | None = None,
     **kwargs: Any,
 ) -> Site:
     """A `Site` (which takes these arguments) that answers everything this server offers.
@@ -47,14 +58,16 @@ def application(
     uploads = Uploads(site, intake, curator)
     takers = [takes_body, uploads.takes]
     home = None
-    if curator is not None and administration is not None:
+    if curator is not None and administration is not None and statistics is not None:
         if reading is not None:
-            frame = Frame(Parts(site, intake, curator, administration, *reading), PATHS)
+            frame = Frame(Parts(site, intake, curator, administration, *reading, statistics), PATHS)
             home = frame.home(HOME)
             site.router.routes.extend(frame.routes())
             takers.append(frame.takes_body)
             site.closers.append(frame.close)
-        services = Services(site.resolver, curator, site.accounts, administration, site.options.indexes)
+        services = Services(
+            site.resolver, curator, site.accounts, administration, site.options.indexes, statistics
+        )
         api = Api(site, services)
         site.router.routes[:0] = api.routes()
         takers.append(api.takes_body)

@@ -27,12 +27,21 @@ Line = tuple[float, float, Sequence[Any] | None, str, str, int, int, bytes | Non
 class Ledger:
     """The access log and the request metrics of one worker. For the event loop's thread.
 
-    `sink` None: no lines. Paths are logged without their query, and no header but the user agent: nothing
-    that could hold a password (T36); control characters are escaped (T38).
+    `sink` None: no lines. `downloaded`: told path and user agent of each file that was sent. Paths are logged
+    without their query, and no header but the user agent: nothing that could hold a password (T36);
+    control characters are escaped (T38).
     """
 
-    def __init__(self, sink: Sink | None, form: str, metrics: Metrics, *, worker: int = 1) -> None:
-        self._sink, self._metrics = sink, metrics
+    def __init__(
+        self,
+        sink: Sink | None,
+        form: str,
+        metrics: Metrics,
+        *,
+        worker: int = 1,
+        downloaded: Callable[[str, bytes | None], None] = lambda _path, _agent: None,
+    ) -> None:
+        self._sink, self._metrics, self._downloaded = sink, metrics, downloaded
         self._format: Callable[[Line], str] = self._json if form == "json" else self._text
         self._worker = worker
         self._second, self._stamp = -1, ""
@@ -61,7 +70,9 @@ class Ledger:
         lines, self._lines = self._lines, []
         if self._sink is not None and lines:
             self._sink.write(map(self._format, lines))
-        for _, took, _, _, _, status, size, _, kind in lines:
+        for _, took, _, method, path, status, size, agent, kind in lines:
+            if kind == "file" and status == 200 and method == "GET":
+                self._downloaded(path, agent)
             self._requests.add(1, (kind, str(status)))
             if size:
                 self._bytes.add(size, (kind,))

@@ -18,6 +18,7 @@ from pidex.core.permissions import Action
 from pidex.core.tokens import SCOPES
 from pidex.curator import Curator
 from pidex.resolver import Resolver
+from pidex.statistics import Statistics, Unused, Usage, YankedUse
 from pidex.web.openapi import Field, Operation
 
 BASE = "/-/api/v1"
@@ -34,6 +35,7 @@ class Services:
     accounts: Accounts
     administration: Administration
     indexes: Sequence[str]
+    statistics: Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +168,7 @@ def _indexes(services: Services, ask: Ask) -> tuple[IndexView, ...]:
 
 
 def _projects(services: Services, ask: Ask) -> ProjectsView:
-    index, limit, after = _index(services, ask), _limit(ask), ask.text("after")
-    services.accounts.require(ask.by, Action.LIST, index)
+    index, limit, after = _listed(services, ask), _limit(ask), ask.text("after")
     visible = services.accounts.visibility(ask.by, index)
     serial, found = services.resolver.names(index, by=ask.by)
     lines: list[ProjectName] = []
@@ -203,8 +204,7 @@ def _file(services: Services, ask: Ask) -> FileView:
 
 
 def _journal(services: Services, ask: Ask) -> JournalView:
-    index, limit = _index(services, ask), _limit(ask)
-    services.accounts.require(ask.by, Action.LIST, index)
+    index, limit = _listed(services, ask), _limit(ask)
     visible = services.accounts.visibility(ask.by, index)
     since = ask.query.get("since", 0)
     assert isinstance(since, int)
@@ -254,6 +254,33 @@ def _limit(ask: Ask) -> int:
     if not isinstance(limit, int) or not 1 <= limit <= MOST:
         raise BadRequest(f"limit has to be a number from 1 to {MOST}.")
     return limit
+
+
+def _usage(services: Services, ask: Ask) -> Usage:
+    index, days = _listed(services, ask), _days(ask)
+    if "project" in ask.params:
+        return services.statistics.project(index, _page(services, ask).project, days=days, by=ask.by)
+    return services.statistics.index(index, days=days, by=ask.by)
+
+
+def _unused(services: Services, ask: Ask) -> Sequence[Unused]:
+    return services.statistics.never(_listed(services, ask), by=ask.by)
+
+
+def _yanked_use(services: Services, ask: Ask) -> Sequence[YankedUse]:
+    return services.statistics.yanked(_listed(services, ask), days=_days(ask), by=ask.by)
+
+
+def _listed(services: Services, ask: Ask) -> str:
+    index = _index(services, ask)
+    services.accounts.require(ask.by, Action.LIST, index)
+    return index
+
+
+def _days(ask: Ask) -> int:
+    days = ask.query.get("days", 30)
+    assert isinstance(days, int)
+    return days
 
 
 # --- changes ------------------------------------------------------------------------------------------------
@@ -355,6 +382,7 @@ _REASON = {"reason": Field("string", "Why. People read it.")}
 _GOING = {**_REASON, "dry_run": Field("boolean", "Only say what would go.")}
 _SOME = {"limit": Field("integer", f"Lines at most, {LIMIT} if not said, {MOST} at most.")}
 _AFTER = {"after": Field("string", "Only names after this one.")}
+_DAYS = {"days": Field("integer", "How many days, 30 if not said.")}
 _SINCE = {"since": Field("integer", "Only changes after this serial.")}
 _ROLE = {"role": Field("string", "As what; owner if not said.", choices=("uploader", "maintainer", "owner"))}
 _MARKER = {"status": Field("string", "PEP 792.", required=True, choices=tuple(Status)), **_REASON}
@@ -371,10 +399,7 @@ Act = Callable[[Services, Ask], object]
 #: Every operation and what answers it.
 OPERATIONS: Sequence[tuple[Operation, Act]] = (
     (Operation("GET", "/whoami", "whoami", "Who you are here", Who), _whoami),
-    (
-        Operation("GET", "/indexes", "listIndexes", "The indexes that you may see", tuple[IndexView, ...]),
-        _indexes,
-    ),
+    (Operation("GET", "/indexes", "listIndexes", "Indexes you may see", tuple[IndexView, ...]), _indexes),
     (
         Operation(
             "GET",
@@ -398,9 +423,28 @@ OPERATIONS: Sequence[tuple[Operation, Act]] = (
         _journal,
     ),
     (
-        Operation("GET", _PROJECT, "getProject", "A project with its releases and files", ProjectView),
-        _project,
+        Operation("GET", "/indexes/{index}/downloads", "countDownloads", "Downloads of it all", Usage, _DAYS),
+        _usage,
     ),
+    (
+        Operation(
+            "GET", "/indexes/{index}/unused", "listUnused", "Files nobody downloaded", tuple[Unused, ...]
+        ),
+        _unused,
+    ),
+    (
+        Operation(
+            "GET",
+            "/indexes/{index}/yanked-downloads",
+            "listYankedDownloads",
+            "Who uses what was yanked",
+            tuple[YankedUse, ...],
+            _DAYS,
+        ),
+        _yanked_use,
+    ),
+    (Operation("GET", f"{_PROJECT}/downloads", "countOfProject", "Its downloads", Usage, _DAYS), _usage),
+    (Operation("GET", _PROJECT, "getProject", "A project, its releases and files", ProjectView), _project),
     (
         Operation("DELETE", _PROJECT, "deleteProject", "Delete all files of a project", Removal, _GOING),
         _delete,

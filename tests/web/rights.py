@@ -41,6 +41,11 @@ RULES: dict[str, dict[str, str]] = {
     "person": {"-": "303 + + + + + +"},
     "guest": {"-": "+ 303 303 303 303 303 303"},
     "sender": {"-": "303 403 403 + + + +"},
+    # What is for administrators of the index, and of the server: none of these roles is one of the latter.
+    "steward": {"-": "303 403 403 403 403 403 +"},
+    "steward-form": {"-": "401 403 403 403 403 403 +"},
+    "server": {"-": "303 403 403 403 403 403 403"},
+    "server-form": {"-": "401 403 403 403 403 403 403"},
     "manager": {
         "mine": "303 404 403 403 + + +",
         "other": "303 404 403 403 + 404 +",
@@ -97,6 +102,10 @@ GET  /-/api/v1/whoami                                                     open
 GET  /-/api/v1/indexes                                                    open
 GET  /-/api/v1/indexes/{index}/projects                                   open
 GET  /-/api/v1/indexes/{index}/journal                                    open
+GET  /-/api/v1/indexes/{index}/downloads                                  open
+GET  /-/api/v1/indexes/{index}/unused                                     open
+GET  /-/api/v1/indexes/{index}/yanked-downloads                           open
+GET  /-/api/v1/indexes/{index}/projects/{project}/downloads               read
 GET  /-/api/v1/indexes/{index}/projects/{project}                         read
 DELETE /-/api/v1/indexes/{index}/projects/{project}                       own
 PUT  /-/api/v1/indexes/{index}/projects/{project}/status                  own
@@ -116,6 +125,8 @@ POST /-/api/v1/indexes/{index}/projects/{project}/files/{filename}/restore own
 GET  /-/search                                                            open
 GET  /-/setup                                                             open
 GET  /-/why                                                               open
+GET  /-/why/{subject}                                                     open
+GET  /-/why/{subject}/{part}                                              open
 POST /-/prefer                                                            open    303
 GET  /-/login                                                             guest
 POST /-/login                                                             open    400
@@ -124,6 +135,24 @@ GET  /-/account                                                           person
 POST /-/tokens                                                            known
 POST /-/tokens/{token}/revoke                                             known   404
 POST /-/password                                                          known   403
+GET  /-/index                                                             open
+POST /-/index                                                             steward-form 400
+GET  /-/statistics                                                        open
+GET  /-/origins                                                           steward
+POST /-/origins                                                           steward-form 400
+GET  /-/folders                                                           steward
+GET  /-/admin                                                             server
+GET  /-/admin/health                                                      server
+POST /-/admin/health                                                      server-form
+GET  /-/admin/people                                                      server
+POST /-/admin/people                                                      server-form
+GET  /-/admin/person                                                      server
+POST /-/admin/person                                                      server-form
+POST /-/admin/person/remove                                               server-form
+GET  /-/admin/indexes                                                     server
+POST /-/admin/indexes                                                     server-form
+GET  /-/admin/audit                                                       server
+GET  /-/admin/audit.csv                                                   server
 GET  /-/upload                                                            sender
 POST /-/upload                                                            upload
 GET  /project/{name}/                                                     read

@@ -36,6 +36,13 @@ FORMS = {
     "owners": "subject=spare&role=owner",
     "restore": "filename={}",
     "delete": "",
+    "/-/index": "do=",
+    "/-/origins": "do=",
+    "/-/admin/health": "",
+    "/-/admin/people": "do=",
+    "/-/admin/person": "do=",
+    "/-/admin/person/remove": "do=",
+    "/-/admin/indexes": "do=",
 }
 
 
@@ -93,6 +100,7 @@ def asked(line: Line, project: str, town: Town) -> tuple[str, Sequence[tuple[str
         "{version}": "1.0",
         "{filename}": filename(project),
         "{subject}": "spare",
+        "{part}": "1.0",
         "{token}": "123456",
     }
     target = line.route

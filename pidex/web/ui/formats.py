@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from urllib.parse import quote, urlsplit
 
 from markupsafe import Markup, escape
@@ -25,6 +25,11 @@ def size(count: int) -> str:
 
 def number(count: int) -> str:
     return f"{count:,}"
+
+
+def day(count: int) -> str:
+    """A day, counted from 1970 on."""
+    return (date(1970, 1, 1) + timedelta(days=count)).isoformat() if count > 0 else ""
 
 
 def segment(text: str) -> str:

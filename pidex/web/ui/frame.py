@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,19 +24,26 @@ from pidex.core.errors import (
     Busy,
     Forbidden,
     MethodNotAllowed,
+    NotFetched,
     NotFound,
     PidexError,
     TooLarge,
     TooSlow,
     Unauthenticated,
+    UpstreamDown,
 )
 from pidex.core.names import is_name, normalize
 from pidex.core.permissions import Action
 from pidex.curator import Curator
+from pidex.doctor import Check
+from pidex.indexing import Indexing
 from pidex.intake import Intake
 from pidex.interior import Interior
+from pidex.overview import Overview
 from pidex.readme import Readmes
 from pidex.search import Search
+from pidex.statistics import Statistics
+from pidex.verify import Verifier
 from pidex.web import welcome
 from pidex.web.auth import COOKIE
 from pidex.web.call import Call
@@ -54,6 +61,8 @@ FORM_BYTES, IDLE_SECONDS = 64 * 1024, 30.0
 #: The field of a form that says whose page it came from.
 CSRF = "csrf"
 
+#: Things of upstreams that are fetched for one page.
+MAX_FETCHES = 16
 #: Nothing from elsewhere, nothing inline, nothing framed (B-A3, T11).
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -86,6 +95,11 @@ class Parts:
     readmes: Readmes
     interior: Interior
     sessions: Sessions
+    indexing: Indexing
+    overview: Overview
+    examine: Callable[[], Iterable[Check]]
+    verifier: Verifier
+    statistics: Statistics
 
 
 Handler = Callable[[Parts, Visit], Outcome]
@@ -190,8 +204,17 @@ class Frame:
         await self.send(visit, outcome)
 
     async def _ask(self, handler: Handler, visit: Visit) -> Outcome:
-        outcome: Outcome = await self.thread(partial(handler, self.parts, visit))
-        return outcome
+        mirror = self.parts.site.mirror
+        for _ in range(MAX_FETCHES):
+            try:
+                outcome: Outcome = await self.thread(partial(handler, self.parts, visit))
+            except NotFetched as missing:
+                if mirror is None:
+                    raise
+                await mirror.provide(missing)
+                continue
+            return outcome
+        raise UpstreamDown("What an upstream said could not be kept. Try again.", retry_after=5)
 
     async def visit(self, call: Call, form: Sequence[tuple[str, str]] | None = None) -> Visit:
         """Who asks for what. With a form: only from a page of ours, else `Forbidden` (T23)."""
@@ -283,6 +306,7 @@ class Frame:
             "when": formats.when(visit.text, site.clock()),
             "can_upload": accounts.allows(visit.by, Action.UPLOAD, call.index),
             "is_admin": accounts.allows(visit.by, Action.ADMIN, call.index),
+            "runs": accounts.allows(visit.by, Action.ADMIN, None),
             "done": visit.query.get("done", ""),
         }
         text: str = environment(visit.language).get_template(shown.template).render(told | {**shown.values})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pidex.web.ui import home, management, people, projects, uploads
+from pidex.web.ui import home, indexes, management, people, projects, server, uploads
 from pidex.web.ui.frame import Path
 
 HOME = Path("/", get=home.home)
@@ -11,6 +11,8 @@ PATHS = (
     Path("/-/search", get=home.search),
     Path("/-/setup", get=home.setup),
     Path("/-/why", get=home.why),
+    Path("/-/why/{subject}", get=home.why),
+    Path("/-/why/{subject}/{part}", get=home.why),
     Path("/-/prefer", post=home.prefer),
     Path("/-/login", get=people.login, post=people.begin),
     Path("/-/logout", post=people.end),
@@ -18,6 +20,18 @@ PATHS = (
     Path("/-/tokens", post=people.make_token),
     Path("/-/tokens/{token}/revoke", post=people.revoke_token),
     Path("/-/password", post=people.change_password),
+    Path("/-/index", get=indexes.about, post=indexes.change),
+    Path("/-/statistics", get=indexes.statistics),
+    Path("/-/origins", get=indexes.origins, post=indexes.decide),
+    Path("/-/folders", get=indexes.folders),
+    Path("/-/admin", get=server.state, own=True),
+    Path("/-/admin/health", get=server.health, post=server.verify, own=True),
+    Path("/-/admin/people", get=server.people, post=server.change_people, own=True),
+    Path("/-/admin/person", get=server.person, post=server.change_person, own=True),
+    Path("/-/admin/person/remove", post=server.remove_person, own=True),
+    Path("/-/admin/indexes", get=server.indexes, post=server.change_indexes, own=True),
+    Path("/-/admin/audit", get=server.audit, own=True),
+    Path("/-/admin/audit.csv", get=server.export, own=True),
     Path("/-/upload", get=uploads.form, takes=uploads.take),
     Path("/project/{name}/", get=projects.overview),
     Path("/project/{name}/-/files/", get=projects.files),

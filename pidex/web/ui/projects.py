@@ -17,6 +17,7 @@ from pidex.core.pypijson import chosen_version, metadata_file
 from pidex.readme import Readme
 from pidex.web.ui.frame import Parts
 from pidex.web.ui.home import where_of
+from pidex.web.ui.indexes import bars
 from pidex.web.ui.visit import WRITES, Outcome, Shown, Visit
 
 #: Releases on the overview, and files of one page.
@@ -127,6 +128,7 @@ def overview(parts: Parts, visit: Visit) -> Outcome:
     if found.told.description:
         readme = parts.readmes.readme(found.told.description, found.told.description_content_type)
     pinned = found.version if version else None
+    usage = parts.statistics.project(visit.index, found.page.project, by=visit.by)
     return Shown(
         "project.html",
         {
@@ -134,6 +136,8 @@ def overview(parts: Parts, visit: Visit) -> Outcome:
             "pinned": version is not None,
             "lines": setups.install_lines(where, found.page.project, pinned),
             "hashed": _hashed(found),
+            "usage": usage,
+            "bars": bars(usage),
             "readme": readme,
             "recent": found.releases[:RECENT],
             "people": _people(found.told),

@@ -32,6 +32,7 @@ def environment(language: str) -> Any:
     made.filters |= {
         "size": formats.size,
         "number": formats.number,
+        "day": formats.day,
         "segment": formats.segment,
         "path": formats.path,
         "link": formats.link,

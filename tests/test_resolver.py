@@ -23,7 +23,8 @@ from pidex.core.model import (
     Stat,
     Status,
 )
-from pidex.resolver import RETRY_SECONDS, Resolver
+from pidex.history import RETRY_SECONDS
+from pidex.resolver import Resolver
 from tests.catalogue import rows
 
 OLD = rows.file("Foo_Bar-1.0.tar.gz", upload_time=rows.NOW_US - 5, index="main")

@@ -17,7 +17,6 @@ from pidex.catalogue import (
     problems,
     projects,
     scans,
-    tombstones,
 )
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import metadata
@@ -26,11 +25,12 @@ from pidex.core.interfaces import Clock, Handle, Mirrored, Storage
 from pidex.core.layers import Answer, Origin
 from pidex.core.model import File, FolderReport, Page, Place, PlaceState, Principal, ProjectName, Status
 from pidex.core.permissions import Action, Visibility
-from pidex.core.reasons import Reason, subject_of
-from pidex.history import RETRY_SECONDS, History, Visibilities, newest_serial
+from pidex.core.reasons import Reason, Subject, subject_of
+from pidex.history import History, Visibilities, newest_serial
 from pidex.history import index_of as _index
 from pidex.history import is_storable as _storable
 from pidex.history import quarantined as _quarantined
+from pidex.resolver import refusals
 from pidex.resolver.inquiry import Inquiry
 from pidex.resolver.layered import Layered
 from pidex.resolver.lineage import choose, refuse
@@ -38,6 +38,7 @@ from pidex.resolver.listing import is_of, listing_of, lost
 from pidex.resolver.past import Past
 from pidex.resolver.ruled import concerns_own, hides, ruled
 from pidex.resolver.sheets import Sheets
+from pidex.resolver.verdicts import attempt, what_rules_do, who_answers
 
 _READING = (Action.LIST, Action.READ)
 #: Projects whose classifiers are told.
@@ -86,7 +87,7 @@ class Resolver(History):
             if not _storable(project):
                 raise NotFound("There is no such project: this cannot be a name.")
             if not visible.sees(project):
-                raise _no_project(here, project)
+                raise refusals.no_project(here, project)
             return self._page(conn, here, project, by, Action.LIST)
 
     def page_at(self, index: str, project: str, at: int, *, by: Principal) -> Page:
@@ -98,7 +99,7 @@ class Resolver(History):
         with self._catalogue.read() as conn:
             here = _index(conn, index)
             if not _storable(project) or not visible.sees(project):
-                raise _no_project(here, project)
+                raise refusals.no_project(here, project)
             past = self._past(conn, here, by, at)
             return ruled(conn, past.line, past.page(project), self._mirror, self._clock()).page
 
@@ -160,12 +161,12 @@ class Resolver(History):
             if not here.alone:
                 file = self._listed(conn, here, filename, by, visible)
                 if file.filename != filename or file.blake2b_256 != digest:
-                    raise _other(filename)
+                    raise refusals.other(filename)
                 return file
             for file in files.find_by_blake2(conn, here.id, digest):
                 if file.filename == filename and visible.sees(file.project):
                     return self._offered(conn, here, filename, file.project, by)
-            raise _no_file(conn, here, filename, visible)
+            raise refusals.no_file(conn, here, filename, visible)
 
     def find(self, index: str, filename: str, *, by: Principal) -> File | None:
         """The file listed under a name, in any case; None where there is none. As `locate` otherwise."""
@@ -182,7 +183,7 @@ class Resolver(History):
             file = files.find_by_key(conn, here.id, filename.casefold())
             if file is not None and visible.sees(file.project):
                 return self._offered(conn, here, filename, file.project, by)
-            refusal = _no_file(conn, here, filename, visible)
+            refusal = refusals.no_file(conn, here, filename, visible)
             if isinstance(refusal, Busy):
                 raise refusal
             return None
@@ -240,10 +241,11 @@ class Resolver(History):
         next(found)
         return (file for file in found if file is not None)
 
-    def why(self, index: str, subject: str, *, by: Principal) -> Sequence[Reason]:
+    def why(self, index: str, subject: str, *, by: Principal, fetch: bool = False) -> Sequence[Reason]:
         """Everything known of a project, a release (`name==1.0`) or a file name, the most telling first.
 
         Never empty: for what was never seen it says so, with similar names. Paths are told to operators only.
+        With `fetch`, `NotFetched` is raised where an upstream's page would tell more.
         """
         asked = subject_of(subject)
         if asked is None or not _storable(subject):
@@ -254,7 +256,34 @@ class Resolver(History):
         with self._catalogue.read() as conn:
             here = _index(conn, index)
             now, paths = self._clock(), "operator" in by.groups
-            return Inquiry(conn, here, asked, now=now, paths=paths, visible=visible).answer()
+            told: list[Reason] = []
+            if asked.project is not None and visible.sees(asked.project):
+                told += self._verdicts(conn, here, asked, by, fetch=fetch)
+            own = Inquiry(conn, here, asked, now=now, paths=paths, visible=visible).answer()
+            if any(reason.code == "upstream-has" for reason in told):
+                own = [reason for reason in own if reason.code not in ("unknown", "similar")]
+            return [*told, *own]
+
+    def _verdicts(
+        self, conn: Connection, here: indexes.Index, asked: Subject, by: Principal, *, fetch: bool
+    ) -> Sequence[Reason]:
+        """Who answers for a project, and what rules keep back of it."""
+        project = asked.project or ""
+        layered = self._layered(conn, here, by, Action.READ)
+        if here.alone:
+            page, told = attempt(lambda: _own(conn, here, project, whole=False), fetch=fetch)
+        else:
+            page, told = attempt(lambda: layered.page(project), fetch=fetch)
+        try:
+            answers = who_answers(conn, layered.line, project, self._mirror)
+        except Busy:
+            answers = []  # the folders are being listed: what is told of them says so
+        said = {reason.text for reason in answers}
+        told = [*answers, *(reason for reason in told if reason.text not in said and not here.alone)]
+        if page is None:
+            return told
+        verdict = ruled(conn, layered.line, page, self._mirror, self._clock())
+        return [*told, *what_rules_do(verdict, here.name, asked)]
 
     def report(self, index: str, *, by: Principal) -> FolderReport:
         """What lies in the folders of the index and is not listed, and why.
@@ -313,7 +342,7 @@ class Resolver(History):
         """The file of that name, in any case, on the page of its project, whichever layer that comes from."""
         project = places.project_of(filename)
         if project is None or not visible.sees(project):
-            raise _no_such(here, filename)
+            raise refusals.no_such(here, filename)
         return self._offered(conn, here, filename, project, by)
 
     def _offered(
@@ -330,14 +359,14 @@ class Resolver(History):
         if page.status is Status.QUARANTINED:
             because = f": {page.status_reason}" if page.status_reason else ""
             raise Withheld(f"{filename} is withheld, because project {page.name} is quarantined{because}")
-        raise _no_such(here, filename)
+        raise refusals.no_such(here, filename)
 
     def _names(self, index: str, visible: Visibility, by: Principal) -> Iterator[ProjectName]:
         with self._catalogue.read() as conn:
             here = _index(conn, index)
             layered = None if here.alone else self._layered(conn, here, by)
             if layered is None and not _was_listed(conn, here):
-                raise _busy(f"The folders of index {index} are being listed for the first time.")
+                raise refusals.busy(f"The folders of index {index} are being listed for the first time.")
             # The head carries the serial out of the generator, which has begun by then and so is cleaned up.
             everything = visible.everything
             if layered is not None:
@@ -381,7 +410,7 @@ class Resolver(History):
             else:
                 unread = sum(map(visible.sees, places.unread_projects(conn, here.id)))
             if unread or not _was_listed(conn, here):
-                raise _busy(f"{unread or 'All'} files of index {index} are still to be read.")
+                raise refusals.busy(f"{unread or 'All'} files of index {index} are still to be read.")
             yield None
             withheld = _quarantined(conn, here) | origins.projects_of(conn, here.id, [Origin.BLOCKED])
             ruling = concerns_own(conn, here)
@@ -396,12 +425,12 @@ def _own(conn: Connection, here: indexes.Index, project: str, *, whole: bool) ->
     if Origin.BLOCKED in obstacles:
         refuse(choose(conn, [here], project), project)
     if obstacles and whole:
-        raise _busy(f"Files of project {project} are still being read.")
+        raise refusals.busy(f"Files of project {project} are still being read.")
     listing = listing_of(conn, here, project)
     if listing is None:
         choice = choose(conn, [here], project)
         refuse(choice, project)
-        error = _absent(conn, here, project)
+        error = refusals.absent(conn, here, project)
         raise Claimed(str(error)) if choice.answer is Answer.CLAIMED else error
     return listing.page
 
@@ -412,59 +441,10 @@ def _was_listed(conn: Connection, index: indexes.Index) -> bool:
     return not index.watched or scan.listed or scan.finished is not None
 
 
-def _no_such(index: indexes.Index, filename: str) -> NotFound:
-    return NotFound(f"Index {index.name} has no file {filename}.")
-
-
-def _other(filename: str) -> NotFound:
-    return NotFound(f"{filename} has other bytes here: take its URL from the project's page.")
-
-
-def _absent(conn: Connection, index: indexes.Index, project: str) -> Busy | NotFound:
-    """Why there is no page."""
-    if index.watched and not scans.find(conn, index.id).listed:
-        return _busy("The folders are being listed.")
-    waiting = places.list_project(conn, index.id, project, unfinished=True)
-    if not waiting:
-        return _no_project(index, project)
-    states = " and ".join(sorted({place.state.value for place in waiting}))
-    return NotFound(
-        f"Index {index.name} lists no file of project {project}; what it has of it is {states}. "
-        f"`pidex why {project}` tells more."
-    )
-
-
-def _no_project(index: indexes.Index, project: str) -> NotFound:
-    return NotFound(f"Index {index.name} has no project {project}.")
-
-
-def _no_file(conn: Connection, index: indexes.Index, filename: str, visible: Visibility) -> Busy | NotFound:
-    """Why a file cannot be had that the index does not list with those bytes."""
-    if not (visible.everything or is_of(visible, filename)):
-        return _no_such(index, filename)
-    key = filename.casefold()
-    here = places.find_by_keys(conn, index.id, [key]).get(key, ())
-    if any(place.state is PlaceState.UNREAD for place in here):
-        return _busy(f"{filename} is still being read.")
-    if not here and not scans.find(conn, index.id).listed:
-        return _busy("The folders are being listed.")
-    if files.find_by_key(conn, index.id, key) is not None:
-        return NotFound(f"{filename} has other bytes now: take its URL from the project's page.")
-    if tombstones.find(conn, index.id, key) is not None:
-        return NotFound(f"{filename} was deleted.")
-    if here:
-        return NotFound(f"{filename} is not listed: it is {here[0].state.value}. `pidex why` tells more.")
-    return _no_such(index, filename)
-
-
 def _coming(conn: Connection, index: indexes.Index) -> Sequence[ProjectName]:
     """Projects of which every file may still have to be read."""
     unread = places.unread_projects(conn, index.id) - _quarantined(conn, index)
     return [ProjectName(project, project, 0) for project in sorted(unread)]
-
-
-def _busy(text: str) -> Busy:
-    return Busy(f"{text} Try again in {RETRY_SECONDS} s.", retry_after=RETRY_SECONDS)
 
 
 def _project(file: File) -> str:

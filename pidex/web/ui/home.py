@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from pidex.core import setups
 from pidex.core.errors import Busy, NotFound
 from pidex.core.finds import DAYS, Filters
 from pidex.core.model import ANONYMOUS
+from pidex.core.names import is_package
+from pidex.core.negotiation import error_type
 from pidex.core.permissions import Action
 from pidex.core.setups import CLIENTS, Where
 from pidex.web import welcome
@@ -19,6 +23,7 @@ from pidex.web.ui.visit import (
     YEAR,
     Moved,
     Outcome,
+    Raw,
     Shown,
     Visit,
     back,
@@ -126,10 +131,17 @@ def setup(parts: Parts, visit: Visit) -> Outcome:
 
 
 def why(parts: Parts, visit: Visit) -> Outcome:
-    """`/-/why`: everything known of a project, a release or a file."""
+    """`/-/why` and `/-/why/NAME/VERSION-OR-FILE`: everything known of a project, a release or a file."""
     parts.site.gate.require(visit.by, visit.index, "list")
-    subject = visit.value("subject")[:SUBJECT_CHARS]
-    reasons = parts.site.resolver.why(visit.index, subject, by=visit.by) if subject else ()
+    subject = visit.value("subject")
+    if "subject" in visit.call.params:
+        subject, part = visit.call.params["subject"], visit.call.params.get("part", "")
+        subject = part if is_package(part) else f"{subject}=={part}" if part else subject
+    subject = subject[:SUBJECT_CHARS]
+    reasons = parts.site.resolver.why(visit.index, subject, by=visit.by, fetch=True) if subject else ()
+    if error_type(visit.call.accept) in ("application/json", "application/problem+json"):
+        told = [{"code": reason.code, "text": reason.text} for reason in reasons]
+        return Raw("application/json", msgspec.json.encode({"subject": subject, "reasons": told}))
     return Shown("why.html", {"subject": subject, "reasons": reasons})
 
 

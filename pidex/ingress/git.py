@@ -20,7 +20,7 @@ from pidex.core.model import OPERATOR, File, Principal
 from pidex.core.permissions import Action
 from pidex.core.pushes import LINK_BYTES, REF, Kind, Moved, Plan, Put, Record, Refusal, Update
 from pidex.ingress.repositories import Repositories, Repository, Rights
-from pidex.intake.delivery import Stage
+from pidex.intake.parcels import Stage
 from pidex.intake.pushes import Arrival, Arrivals
 from pidex.resolver import Resolver
 

@@ -34,9 +34,7 @@ class Sshd:
     def __init__(self, home: Path) -> None:
         program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
         if program is None or shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
-            pytest.skip(
-                "NOT TESTED over ssh: sshd or ssh is missing (Debian: openssh-server)"
-            )
+            pytest.skip("NOT TESTED over ssh: sshd or ssh is missing (Debian: openssh-server)")
         self.home, self.program, self.port = home, program, free_port()
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.process: subprocess.Popen[bytes] | None = None

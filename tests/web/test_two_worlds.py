@@ -58,7 +58,8 @@ PATHS = (
 #: Pages for people.
 PAGES = (
     "/-/search", "/-/search?q={name}", "/-/search?q=thing&order=newest", "/-/search?q={name}s&status=active",
-    "/-/setup", "/-/why?subject={name}", "/-/why?subject={file}", "/-/why/{name}/1.0", "/-/why/{name}", "/-/upload", "/-/account", "/-/login",
+    "/-/setup", "/-/why?subject={name}", "/-/why?subject={file}",
+    "/-/why/{name}/1.0", "/-/why/{name}", "/-/upload", "/-/account", "/-/login",
     "/project/{name}/", "/project/{spelled}/", "/project/{name}/1.0/", "/project/{name}/-/files/",
     "/project/{name}/-/history/", "/project/{name}/-/dependencies/", "/project/{name}/-/manage/",
     "/project/{name}/-/yank", "/project/{name}/-/unyank", "/project/{name}/-/status",

@@ -32,7 +32,7 @@ _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
 class Folder(Storage):
-    """The roots of indexes, by number, and beside them, in the data directory, a second name for each listed file.
+    """The roots of indexes, by number, and in the data directory a second name for each listed file.
 
     `keep` is the folder of the second names (`<keep>/<2>/<sha256>`), None for none. They cost no space while
     the file lies in the folder, and hold its bytes when the folder's name is unlinked or replaced. Where a

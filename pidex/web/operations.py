@@ -60,7 +60,9 @@ async def readyz(site: Site, call: Call) -> None:
         if not found.ready:
             status, told["status"] = 503, "not ready"
         if _is_insider(site, call):
-            told["checks"] = {check.name: {"state": check.state, "reason": check.reason} for check in found.checks}
+            told["checks"] = {
+                check.name: {"state": check.state, "reason": check.reason} for check in found.checks
+            }
     headers = {"content-type": "application/json", **_NO_STORE}
     await call.reply(reply(status, headers, to_json(told), head=call.head))
 

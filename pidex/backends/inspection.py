@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import select
+import signal
 import socket
 import struct
 import sys
@@ -28,6 +29,8 @@ MAX_ANSWER: Final = 16 * MIB
 READY: Final = b"ready\n"
 #: Descriptors a child may have: its own few, and one file.
 _DESCRIPTORS: Final = 32
+#: Seconds of processor time for a README (quality B9). The parent waits longer: a machine may be busy.
+_README_SECONDS: Final = 2.5
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -128,7 +131,12 @@ def _done(task: Task, descriptor: int, start: int) -> Answer:
             from pidex.backends import rendering  # noqa: PLC0415  # only a child that renders pays for it
 
             text = file.read().decode("utf-8", "replace")
-            return Rendered(rendering.render(text, task.content_type), _peak() - start)
+            signal.setitimer(signal.ITIMER_PROF, _README_SECONDS)  # what takes longer ends the process
+            try:
+                html = rendering.render(text, task.content_type)
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
+            return Rendered(html, _peak() - start)
         except MemoryError:
             return Fault(False, "too-large", "reading it takes more memory than allowed", _peak() - start)
 

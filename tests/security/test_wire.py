@@ -1,5 +1,7 @@
 """T14, T15, T17, T18: bytes on the wire that no honest client sends, to the real server and through nginx."""
 
+# ruff: noqa: E501  # tables of attacks are read by line
+
 from __future__ import annotations
 
 import contextlib

@@ -8,7 +8,7 @@ from pathlib import Path
 from pidex.accounts import Accounts
 from pidex.catalogue import audit, indexes
 from pidex.catalogue.engine import Catalogue, Connection
-from pidex.core.errors import Forbidden, NotFound
+from pidex.core.errors import Forbidden, NotFound, Unauthenticated
 from pidex.core.interfaces import Clock, Mirrored, Storage
 from pidex.core.model import Principal
 from pidex.core.permissions import Action
@@ -41,6 +41,8 @@ class Office:
         """Raise what somebody is told who may not administer an index (None: the server)."""
         if index is not None:
             self._accounts.require(by, Action.ADMIN, index)
+        elif by.name is None:
+            raise Unauthenticated("That is for administrators of the server: sign in as one.")
         elif not self._accounts.allows(by, Action.ADMIN, None):
             raise Forbidden("That is for administrators of the server: `pidex grant add NAME admin`.")
 

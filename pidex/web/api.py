@@ -14,16 +14,19 @@ from starlette.routing import Route
 
 from pidex.core.errors import BadRequest, MethodNotAllowed, NotFound, PidexError, TooLarge, TooSlow
 from pidex.core.simpleapi import to_json
+from pidex.web import estates, resources
 from pidex.web.call import Call
 from pidex.web.openapi import Field, document
 from pidex.web.replies import SAFE, refusal, reply
-from pidex.web.resources import BASE, OPERATIONS, Ask, Services, plain
+from pidex.web.resources import BASE, Ask, Services, plain
 from pidex.web.site import Site
 
 #: Requests of one worker that are worked on at a time; others wait for a thread.
 THREADS = 8
 #: Bytes of a request's body at most, and seconds without one of them after which it is given up.
 BODY_BYTES, IDLE_SECONDS = 64 * 1024, 30.0
+#: Every operation and what answers it.
+OPERATIONS = (*resources.OPERATIONS, *estates.OPERATIONS)
 #: Where the description is.
 DOCUMENT = "/-/api/openapi.json"
 

@@ -52,21 +52,26 @@ def application(
 ) -> Site:
     """A `Site` (which takes these arguments) that answers everything this server offers.
 
-    `reading`: what the pages for people read with; without it, as without the other services, there are none.
+    Without `reading`, or without another of the services, there are neither pages for people nor the API.
     """
     site = Site(*args, **kwargs)
     uploads = Uploads(site, intake, curator)
     takers = [takes_body, uploads.takes]
     home = None
-    if curator is not None and administration is not None and statistics is not None:
-        if reading is not None:
-            frame = Frame(Parts(site, intake, curator, administration, *reading, statistics), PATHS)
-            home = frame.home(HOME)
-            site.router.routes.extend(frame.routes())
-            takers.append(frame.takes_body)
-            site.closers.append(frame.close)
+    if curator is not None and administration is not None and statistics is not None and reading is not None:
+        frame = Frame(Parts(site, intake, curator, administration, *reading, statistics), PATHS)
+        home = frame.home(HOME)
+        site.router.routes.extend(frame.routes())
+        takers.append(frame.takes_body)
+        site.closers.append(frame.close)
         services = Services(
-            site.resolver, curator, site.accounts, administration, site.options.indexes, statistics
+            site.resolver,
+            curator,
+            site.accounts,
+            administration,
+            reading.indexing,
+            site.options.indexes,
+            statistics,
         )
         api = Api(site, services)
         site.router.routes[:0] = api.routes()

@@ -139,11 +139,15 @@ class _Schemas:
         """The schema of a type."""
         if kind in _SIMPLE:
             return {"type": _SIMPLE[kind]}
+        if isinstance(kind, type) and issubclass(kind, str):
+            return {"type": "string"}
         origin, inside = get_origin(kind), get_args(kind)
         if origin in (UnionType, Union):
             return {"anyOf": [self.of(each) for each in inside]}
         if origin in (list, tuple, Sequence):
             return {"type": "array", "items": self.of(inside[0])}
+        if origin in (dict, Mapping):
+            return {"type": "object"}
         if not is_dataclass(kind) and not hasattr(kind, "_fields"):
             raise TypeError(f"{kind} has no schema")
         name = str(kind.__name__).removesuffix("View")

@@ -17,6 +17,7 @@ from pidex.core.model import File, Page, Principal, ProjectName, Status
 from pidex.core.permissions import Action
 from pidex.core.tokens import SCOPES
 from pidex.curator import Curator
+from pidex.indexing import Indexing
 from pidex.resolver import Resolver
 from pidex.statistics import Statistics, Unused, Usage, YankedUse
 from pidex.web.openapi import Field, Operation
@@ -34,6 +35,7 @@ class Services:
     curator: Curator
     accounts: Accounts
     administration: Administration
+    indexing: Indexing
     indexes: Sequence[str]
     statistics: Statistics
 
@@ -64,7 +66,7 @@ class Who:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexView:
+class IndexPath:
     """An index, and where it is below the server's URL."""
 
     name: str
@@ -162,9 +164,9 @@ def _whoami(services: Services, ask: Ask) -> Who:
     return Who(by.name, by.via, token.scopes, token.indexes, token.projects)
 
 
-def _indexes(services: Services, ask: Ask) -> tuple[IndexView, ...]:
+def _indexes(services: Services, ask: Ask) -> tuple[IndexPath, ...]:
     seen = [name for name in services.indexes if services.accounts.allows(ask.by, Action.LIST, name)]
-    return tuple(IndexView(name, "" if name == services.indexes[0] else f"{name}/") for name in seen)
+    return tuple(IndexPath(name, "" if name == services.indexes[0] else f"{name}/") for name in seen)
 
 
 def _projects(services: Services, ask: Ask) -> ProjectsView:
@@ -399,7 +401,7 @@ Act = Callable[[Services, Ask], object]
 #: Every operation and what answers it.
 OPERATIONS: Sequence[tuple[Operation, Act]] = (
     (Operation("GET", "/whoami", "whoami", "Who you are here", Who), _whoami),
-    (Operation("GET", "/indexes", "listIndexes", "Indexes you may see", tuple[IndexView, ...]), _indexes),
+    (Operation("GET", "/indexes", "listIndexes", "Indexes you may see", tuple[IndexPath, ...]), _indexes),
     (
         Operation(
             "GET",

@@ -32,6 +32,18 @@ RULES: dict[str, dict[str, str]] = {
         "other": "401 404 403 403 403 404 +",
         "open": "401 403 403 403 403 403 +",
     },
+    # Everybody may hear whose a name is that they may see.
+    "claim": {
+        "mine": "401 404 403 403 403 + +",
+        "other": "401 404 403 403 403 404 +",
+        "open": "401 403 403 403 403 403 +",
+    },
+    # To another index, to which the administrator alone may upload.
+    "promote": {
+        "mine": "404 404 403 403 403 403 +",
+        "other": "404 404 403 403 403 404 +",
+        "open": "401 403 403 403 403 403 +",
+    },
     "known": {"-": "401 + + + + + +"},
     "open": {"-": "+ + + + + + +"},
     # A clone holds every project, and metrics count them: for who may read all of them.
@@ -170,6 +182,30 @@ POST /project/{name}/-/owners                                             own   
 POST /project/{name}/-/restore                                            own     303
 POST /project/{name}/-/delete                                             own
 GET  /-/api/v1/tokens                                                     known
+POST /-/api/v1/indexes                                                    server-form
+DELETE /-/api/v1/indexes/{index}                                          server-form
+GET  /-/api/v1/indexes/{index}/settings                                   steward-form
+PUT  /-/api/v1/indexes/{index}/settings                                   steward-form
+GET  /-/api/v1/upstreams                                                  server-form
+POST /-/api/v1/upstreams                                                  server-form
+PUT  /-/api/v1/upstreams/{upstream}                                       server-form
+DELETE /-/api/v1/upstreams/{upstream}                                     server-form
+GET  /-/api/v1/indexes/{index}/origins                                    open
+GET  /-/api/v1/indexes/{index}/origins/{project}                          read
+PUT  /-/api/v1/indexes/{index}/origins/{project}                          claim
+DELETE /-/api/v1/indexes/{index}/origins/{project}                        steward-form
+GET  /-/api/v1/indexes/{index}/reservations                               steward-form
+PUT  /-/api/v1/indexes/{index}/reservations/{pattern}                     steward-form
+DELETE /-/api/v1/indexes/{index}/reservations/{pattern}                   steward-form
+GET  /-/api/v1/indexes/{index}/rules                                      steward-form
+PUT  /-/api/v1/indexes/{index}/rules                                      steward-form
+PUT  /-/api/v1/indexes/{index}/exemptions/{subject}                       steward-form
+DELETE /-/api/v1/indexes/{index}/exemptions/{subject}                     steward-form
+PUT  /-/api/v1/indexes/{index}/projects/{project}/releases/{version}/hold steward-form
+DELETE /-/api/v1/indexes/{index}/projects/{project}/releases/{version}/hold steward-form
+PUT  /-/api/v1/indexes/{index}/projects/{project}/files/{filename}/hold   steward-form
+DELETE /-/api/v1/indexes/{index}/projects/{project}/files/{filename}/hold steward-form
+POST /-/api/v1/indexes/{index}/projects/{project}/releases/{version}/promote promote
 POST /-/api/v1/tokens                                                     known   201
 DELETE /-/api/v1/tokens/{token}                                           known   404
 """

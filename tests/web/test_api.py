@@ -13,8 +13,9 @@ from starlette.routing import Route
 from pidex.catalogue import audit
 from pidex.core.model import DEFAULT_INDEX, OPERATOR
 from pidex.core.tokens import SCOPES
-from pidex.web.api import BODY_BYTES, DOCUMENT
-from pidex.web.resources import BASE, OPERATIONS
+from pidex.web import resources
+from pidex.web.api import BODY_BYTES, DOCUMENT, OPERATIONS
+from pidex.web.resources import BASE
 from tests import samples
 from tests.web.driver import Answer, House, listed
 
@@ -26,6 +27,10 @@ PACKAGES = (
     samples.wheel("demo", "1.1"),
     samples.wheel("other", "1.0"),
 )
+
+
+#: What has to be sent with some operations, by the end of the path.
+NEEDED = {"status": {"status": "active"}, "hold": {"reason": "x"}, "promote": {"target": "stage"}}
 
 
 class Desk:
@@ -248,7 +253,7 @@ def test_every_change_is_in_the_table() -> None:
     import re
 
     shapes = {(method, re.sub("main|demo[^/]*|1[.]0|rita", "*", path)) for method, path in CHANGES}
-    for operation, _ in OPERATIONS:
+    for operation, _ in resources.OPERATIONS:
         shape = (operation.method, re.sub(r"{\w+}", "*", operation.path))
         if operation.method != "GET" and "/tokens" not in operation.path:
             assert shape in {(method, path.replace("*-*", "*")) for method, path in shapes}
@@ -271,7 +276,10 @@ def test_a_hidden_project_answers_like_an_absent_one(desk: Desk) -> None:
                     filename=f"{project}-1.0.tar.gz",
                 )
                 answer = desk.ask(
-                    operation.method, path, who, {"status": "active"} if "status" in path else None
+                    operation.method,
+                    path,
+                    who,
+                    NEEDED.get(path.rpartition("/")[2], {"origin": "local"} if "origins" in path else None),
                 )
                 assert answer.status in (401, 404)
                 answers.add((answer.status, answer.text.replace(project, "X")))
@@ -395,6 +403,8 @@ def _fits(value: Any, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> 
         return _fits(value, schemas[schema["$ref"].rpartition("/")[2]], schemas)
     if "anyOf" in schema:
         return any(_fits(value, each, schemas) for each in schema["anyOf"])
+    if schema == {"type": "object"}:
+        return isinstance(value, dict)
     kind = schema["type"]
     if kind == "array":
         return isinstance(value, list) and all(_fits(each, schema["items"], schemas) for each in value)
@@ -405,7 +415,13 @@ def _fits(value: Any, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> 
             and set(value) == set(members) >= set(schema["required"])
             and all(_fits(value[name], members[name], schemas) for name in value)
         )
-    kinds: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "null": type(None)}
+    kinds: dict[str, type] = {
+        "number": float,
+        "string": str,
+        "integer": int,
+        "boolean": bool,
+        "null": type(None),
+    }
     return type(value) is kinds[kind]
 
 
@@ -413,12 +429,23 @@ def test_answers_are_as_described(desk: Desk) -> None:
     told = desk.done("GET", DOCUMENT)
     schemas = told["components"]["schemas"]
     path = {"index": "main", "project": "demo", "version": "1.0", "filename": ONE, "subject": "rita"}
+    path |= {"upstream": "corp", "pattern": "acme-*"}
     bodies: dict[str, object] = {"setStatus": {"status": "deprecated", "reason": "x"}, "createToken": {}}
+    bodies |= {
+        "createIndex": {"name": "spare"}, "setIndex": {"edits": ["challenge=yes"]},
+        "addUpstream": {"name": "corp", "url": "https://corp.test/"}, "setUpstream": {"max_age": 9},
+        "setOrigin": {"origin": "local"}, "setRules": {"edits": ["min_age=1d"]}, "exempt": {"reason": "x"},
+        "holdRelease": {"reason": "x"}, "holdFile": {"reason": "x"}, "promoteRelease": {"target": "stage"},
+    }  # fmt: skip
+    others = {"removeIndex": {"index": "spare"}}
+    desk.done("POST", "/indexes", "ada", {"name": "stage"})
+    desk.house.pidex.reconciler("stage").scan()
     last = ["deleteFile", "restoreFile", "listRestorable", "deleteRelease", "deleteProject", "revokeToken"]
     order = sorted(OPERATIONS, key=lambda each: last.index(each[0].name) if each[0].name in last else -1)
     for operation, _ in order:
         path["token"] = str(desk.done("GET", "/tokens", "ada")[-1]["id"])
-        answer = desk.ask(operation.method, operation.path.format(**path), "ada", bodies.get(operation.name))
+        target = operation.path.format(**path | others.get(operation.name, {}))
+        answer = desk.ask(operation.method, target, "ada", bodies.get(operation.name))
         assert answer.status == operation.status, (operation.name, answer.text)
         described = told["paths"][operation.path][operation.method.lower()]
         schema = described["responses"][str(operation.status)]["content"]["application/json"]["schema"]

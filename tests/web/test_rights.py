@@ -13,9 +13,10 @@ from starlette.routing import Route
 
 from pidex.core.errors import Conflict
 from pidex.core.model import DEFAULT_INDEX, OPERATOR
+from pidex.curator import Curator
 from pidex.web import welcome
-from pidex.web.api import DOCUMENT
-from pidex.web.resources import BASE, OPERATIONS
+from pidex.web.api import DOCUMENT, OPERATIONS
+from pidex.web.resources import BASE
 from tests.web.people import MINE, OPEN, OTHER, ROLES, Town, form, package
 from tests.web.rights import RULES, TABLE, TOKENS
 
@@ -43,6 +44,24 @@ FORMS = {
     "/-/admin/person": "do=",
     "/-/admin/person/remove": "do=",
     "/-/admin/indexes": "do=",
+}
+
+
+#: A file that is not there yet: keeping it back changes nothing.
+LATER = "later-9.9.tar.gz"
+#: What is sent to operations, by the whole route or by its end.
+BODIES: Mapping[str, Mapping[str, object]] = {
+    "status": {"status": "active"},
+    "tokens": {"scopes": ["read"]},
+    "indexes": {"name": "spare"},
+    "upstreams": {"name": "spare", "url": "http://127.0.0.1:1/simple/"},
+    "upstreams/{upstream}": {"max_age": 60},
+    "settings": {"edits": ["challenge=no"]},
+    "rules": {"edits": ["min_age="]},
+    "hold": {"reason": "looked at"},
+    "promote": {"target": "stage"},
+    "indexes/{index}/origins/{project}": {"origin": "local"},
+    "indexes/{index}/exemptions/{subject}": {"reason": "known"},
 }
 
 
@@ -74,6 +93,10 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """Whatever is done here is undone, or may be done again."""
     packages = [package(name, version) for name in PROJECTS.values() for version in ("1.0", "2.0")]
     built = Town(tmp_path_factory.mktemp("town"), *packages)
+    pidex = built.house.pidex
+    pidex.indexing(pidex.intake()).create("stage", by=OPERATOR)
+    pidex.reconciler("stage").scan()
+    built.people.grant("user:admin", "uploader", index="stage", by=OPERATOR)
     yield built
     built.close()
 
@@ -97,9 +120,11 @@ def asked(line: Line, project: str, town: Town) -> tuple[str, Sequence[tuple[str
         "{moment}": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "{project}": project,
         "{name}": "legacy" if line.method == "POST" and line.route[:9] != "/project/" else project,
-        "{version}": "1.0",
-        "{filename}": filename(project),
-        "{subject}": "spare",
+        "{version}": "9.9" if line.route.endswith("/hold") else "1.0",
+        "{filename}": LATER if line.route.endswith("/hold") else filename(project),
+        "{subject}": "gone-thing==1.0" if "exemptions" in line.route else "spare",
+        "{upstream}": "nowhere",
+        "{pattern}": "acme-*",
         "{part}": "1.0",
         "{token}": "123456",
     }
@@ -110,25 +135,38 @@ def asked(line: Line, project: str, town: Town) -> tuple[str, Sequence[tuple[str
         headers, body = form(package(project))
         return target, [*headers, ("origin", ORIGIN)], body
     if line.method == "POST" and (line.route in FORMS or line.route.startswith(("/project/", "/-/tokens/"))):
-        told = FORMS.get(line.route, FORMS.get(line.route.rpartition("/")[2], ""))
+        sent = FORMS.get(line.route, FORMS.get(line.route.rpartition("/")[2], ""))
         kind = "application/x-www-form-urlencoded"
-        return target, [("content-type", kind), ("origin", ORIGIN)], told.format(filename(project)).encode()
+        return target, [("content-type", kind), ("origin", ORIGIN)], sent.format(filename(project)).encode()
     if not line.route.startswith(BASE):
         return target, (), b""
-    if line.method == "DELETE" and "yank" not in target and "owners" not in target and "tokens" not in target:
+    curated = line.route.startswith(f"{BASE}/indexes/{{index}}/projects/")
+    if line.method == "DELETE" and curated and not line.route.endswith(("/yank", "/hold", "{subject}")):
         target += "?dry_run=true"
-    bodies = {"status": {"status": "active"}, "tokens": {"scopes": ["read"]}}
-    body = bodies.get(target.rpartition("/")[2]) if line.method in ("PUT", "POST") else None
-    if body is None:
+    ends = (line.route.removeprefix(f"{BASE}/"), line.route.rpartition("/")[2])
+    told = next((BODIES[end] for end in ends if end in BODIES), None)
+    if told is None or line.method not in ("PUT", "POST"):
         return target, (), b""
-    return target, [("content-type", "application/json")], json.dumps(body).encode()
+    return target, [("content-type", "application/json")], json.dumps(told).encode()
+
+
+def curator(town: Town) -> Curator:
+    return town.house.pidex.curator(town.house.pidex.intake(), town.house.pidex.accounts())
 
 
 def prepare(line: Line, project: str, town: Town) -> None:
     """Have what the request is about."""
     if line.route.endswith("/restore"):
-        curator = town.house.pidex.curator(town.house.pidex.intake(), town.house.pidex.accounts())
-        curator.delete(DEFAULT_INDEX, project, filename=filename(project), by=OPERATOR)
+        curator(town).delete(DEFAULT_INDEX, project, filename=filename(project), by=OPERATOR)
+    if line.method == "DELETE" and line.route.endswith("/hold"):
+        whole = "{version}" in line.route
+        target = {"version": "9.9"} if whole else {"filename": LATER}
+        curator(town).hold(DEFAULT_INDEX, project, **target, reason="looked at", by=OPERATOR)
+    if line.method == "DELETE" and line.route.endswith("exemptions/{subject}"):
+        curator(town).exempt(DEFAULT_INDEX, "gone-thing==1.0", reason="known", by=OPERATOR)
+    if line.method == "DELETE" and line.route.endswith("{pattern}"):
+        pidex = town.house.pidex
+        pidex.indexing(pidex.intake()).reserve(DEFAULT_INDEX, "acme-*", by=OPERATOR)
     if line.method == "DELETE" and line.route.endswith("/owners/{subject}"):
         with suppress(Conflict):
             town.people.grant("user:spare", "owner", index=DEFAULT_INDEX, project=project, by=OPERATOR)

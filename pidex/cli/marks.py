@@ -52,6 +52,11 @@ def count(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
+def _files(done: Any) -> str:
+    """How many files of ours a mark is about; what upstreams have is not counted."""
+    return count(len(done["files"]), "file") if done["files"] else "of an upstream"
+
+
 def shown(value: object) -> None:
     """Print JSON."""
     click.echo(json.dumps(value, indent=2))
@@ -66,8 +71,8 @@ def shown(value: object) -> None:
 def yank(subject: str, reason: str, index: str, as_json: bool, **flags: Any) -> None:
     """Have installers pass over SUBJECT, a release (NAME==VERSION) or a file, unless it is pinned.
 
-    It stays where it is and can be downloaded. FOLDER is what the server serves; --config or --data name the
-    data directory as well.
+    It stays where it is and can be downloaded. What an upstream has is yanked in this index. FOLDER is what
+    the server serves; --config or --data name the data directory as well.
     """
     project, part = named(subject)
     done = call(
@@ -76,7 +81,7 @@ def yank(subject: str, reason: str, index: str, as_json: bool, **flags: Any) -> 
     if as_json:
         shown(done)
     elif done["changed"]:
-        click.echo(f"Yanked {tables.cell(subject)} ({count(len(done['files']), 'file')}).")
+        click.echo(f"Yanked {tables.cell(subject)} ({_files(done)}).")
     else:
         click.echo(f"{tables.cell(subject)} is yanked already, for this reason.")
 
@@ -93,7 +98,7 @@ def unyank(subject: str, index: str, as_json: bool, **flags: Any) -> None:
     if as_json:
         shown(done)
     elif done["changed"]:
-        click.echo(f"{tables.cell(subject)} is offered again ({count(len(done['files']), 'file')}).")
+        click.echo(f"{tables.cell(subject)} is offered again ({_files(done)}).")
     else:
         click.echo(f"{tables.cell(subject)} is not yanked.")
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from faults import calls, disk, kills, peers, power, races, results, soak, sqlite
+from faults import calls, damage, disk, kills, peers, power, races, rescue, results, soak, sqlite
 from faults.server import Broken
 
 
@@ -27,6 +27,8 @@ PARTS: dict[str, Part] = {
     "sqlite": (1, sqlite.impossible, lambda rounds, seed: sqlite.run()),
     "races": (200, _possible, races.run),
     "disk": (20, disk.impossible, disk.run),
+    "verify": (1_000, _possible, damage.run),
+    "backup": (100, _possible, rescue.run),
     "peers": (20, _possible, peers.run),
 }
 

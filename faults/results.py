@@ -24,6 +24,8 @@ PARTS: dict[str, tuple[str, str]] = {
     "races": ("Races, and requests sent again", "races"),
     "disk": ("Full disks", "rounds"),
     "soak": ("Mixed load for minutes", "minutes"),
+    "verify": ("Damages, found by `pidex verify --deep`", "damages"),
+    "backup": ("Backups under load, restored elsewhere", "backups"),
     "peers": ("The same driver against others", "rounds"),
 }
 #: Figures that are added up over runs; others are those of the last run.

@@ -15,6 +15,7 @@ from pidex.accounts import Accounts
 from pidex.backends.quarantine import Quarantine
 from pidex.catalogue import admissions, audit, indexes
 from pidex.catalogue.engine import Catalogue
+from pidex.core.errors import CatalogueError
 from pidex.core.model import OPERATOR
 from pidex.curator import Curator
 from pidex.intake import Intake
@@ -314,6 +315,14 @@ def test_a_catalogue_that_sqlite_cannot_read_is_one_sentence(house: Checked) -> 
     shutil.rmtree(house.base / "catalogue.db-wal", ignore_errors=True)
     found = house.differences()
     assert "catalogue" in {each.code for each in found}
+
+
+def test_a_value_that_is_no_text_is_one_sentence(house: Checked) -> None:
+    """Found by `scripts/faults verify`: SQLite takes any bytes for text, its driver does not."""
+    house.change("update files set sha256 = cast(x'ff41' as text) where key like 'demo-1.0%'")
+    assert [each.code for each in house.differences(deep=True)] == ["catalogue"]
+    with pytest.raises(CatalogueError, match="damaged"):
+        house.file("demo-1.0-py3-none-any.whl")
 
 
 def apart(path: Path) -> None:

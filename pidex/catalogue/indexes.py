@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from pidex.catalogue import journal, rights, tables, upserts
 from pidex.catalogue.prepared import Prepared
+from pidex.catalogue.refusals import damaged
 from pidex.catalogue.tables import grants, groups, indexes
 from pidex.core import layers
 from pidex.core.listing import EVERYTHING, REFRESH
@@ -194,7 +195,12 @@ def _index(row: Sequence[Any]) -> Index:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return () if text == "[]" else tuple(json.loads(text))
+    if text == "[]":
+        return ()
+    try:
+        return tuple(map(str, json.loads(text)))
+    except (TypeError, ValueError):
+        raise damaged("of this server", f"an index has {text!r} instead of a list of names") from None
 
 
 def _change(conn: Connection, index_id: int, **values: object) -> None:

@@ -44,7 +44,8 @@ def refusal(error: Exception, name: str) -> PidexError | None:
 
 def _of_sqlite(cause: sqlite3.Error, name: str) -> PidexError | None:
     code = getattr(cause, "sqlite_errorname", "")
-    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")):
+    undecodable = not code and str(cause).startswith("Could not decode")  # said by the driver alone
+    if undecodable or code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")):
         return damaged(name, str(cause))
     if code.startswith("SQLITE_FULL"):
         return StorageFull(f"There is no space left for the catalogue {name}.")

@@ -15,7 +15,7 @@ from pidex.core.model import Place, Principal
 from pidex.verify.finding import Difference, Differences, Repair, Report
 from pidex.verify.healing import Healer
 from pidex.verify.listing import Lies, Listing, contents, look
-from pidex.verify.reading import Pace, Unreadable, digests
+from pidex.verify.reading import Pace, Stopped, Unreadable, digests
 
 __all__ = ["Difference", "Healer", "Item", "Pace", "Repair", "Report", "Verifier"]
 
@@ -74,11 +74,15 @@ class Verifier:
         except CatalogueError as error:
             found.append(_broken(str(error)))
             return Report(deep, files, size, tuple(found))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            sentence = f"A row of the catalogue cannot be understood ({type(error).__name__}: {error})."
-            found.append(Difference("row", "catalogue", sentence))
+        except Exception as error:  # a value that no program of ours wrote may be anything
+            found.append(_strange(error))
         if deep:
-            found += self._deep(pace or Pace(), progress)
+            try:
+                found += self._deep(pace or Pace(), progress)
+            except Stopped:
+                raise
+            except Exception as error:
+                found.append(_strange(error))
         return Report(deep, files, size, tuple(dict.fromkeys(found))[:MOST_DIFFERENCES])
 
     def confirmed(self, first: Report, *, by: Principal) -> Report:
@@ -188,6 +192,11 @@ class Verifier:
         path = storage.path(found.root, found.path) if found.path else storage.kept_path(found.sha256)
         read = digests(path, Pace())
         return read is not None and (isinstance(read, Unreadable) or read[1].sha256 != found.sha256)
+
+
+def _strange(error: Exception) -> Difference:
+    sentence = f"A row of the catalogue cannot be understood ({type(error).__name__}: {error})."
+    return Difference("row", "catalogue", sentence)
 
 
 def _broken(damage: str) -> Difference:

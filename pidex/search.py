@@ -27,17 +27,23 @@ CATCH_UP_SECONDS = 0.25
 MAX_CHANGES = 10_000
 #: Names that are offered where nothing was found.
 OFFERED = 5
+#: Letters from which on names of upstreams are offered, and how many are looked at.
+STARTING, UPSTREAM_NAMES = 3, 500
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a search found. `meant`: names that were perhaps meant. `filling`: texts are still being read."""
+    """What a search found. `meant`: names that were perhaps meant. `filling`: texts are still being read.
+
+    `elsewhere`: names of upstreams that begin so, of which no file is here.
+    """
 
     found: tuple[Found, ...]
     total: int
     facets: dict[str, Sequence[tuple[str, int]]]
     meant: tuple[str, ...]
     filling: bool
+    elsewhere: tuple[str, ...] = ()
 
 
 class Search:
@@ -77,10 +83,11 @@ class Search:
         ]
         if newest:
             seen.sort(key=lambda each: -each.updated)
-        meant = () if seen or not words else self._meant(index, "-".join(words), visible)
-        return Results(
-            tuple(seen[offset : offset + limit]), len(seen), dict(finds.facets(seen)), meant, filling
-        )
+        name = names.normalize("-".join(words))
+        elsewhere = () if offset or not words else self._elsewhere(index, name, visible)
+        meant = () if seen or elsewhere or not words else self._meant(index, name, visible)
+        shown = tuple(seen[offset : offset + limit])
+        return Results(shown, len(seen), dict(finds.facets(seen)), meant, filling, elsewhere)
 
     def near(self, index: str, name: str, *, by: Principal) -> Sequence[str]:
         """Names of projects that were perhaps meant."""
@@ -99,8 +106,32 @@ class Search:
         return frozenset(self._texts.known(index, [each for each in projects if visible.sees(each)]))
 
     def _meant(self, index: str, text: str, visible: Visibility) -> tuple[str, ...]:
-        near = self._texts.near([f"index:{index}"], names.normalize(text)[:100], 10 * OFFERED)
-        return tuple(islice((name for name in near if visible.sees(name)), OFFERED))
+        sources = [f"index:{index}", *self._upstreams(index)]
+        near = self._texts.near(sources, names.normalize(text)[:100], 10 * OFFERED)
+        return tuple(islice((name for name in dict.fromkeys(near) if visible.sees(name)), OFFERED))
+
+    def _elsewhere(self, index: str, start: str, visible: Visibility) -> tuple[str, ...]:
+        """Names of upstreams that begin with a text, the shortest first."""
+        sources = self._upstreams(index)
+        if not sources or len(start) < STARTING:
+            return ()
+        found = {*self._texts.starting(sources, start, UPSTREAM_NAMES)}
+        found -= {*self._texts.known(index, found)}
+        return tuple(sorted(filter(visible.sees, found), key=lambda name: (len(name), name))[: 2 * OFFERED])
+
+    def _upstreams(self, index: str) -> Sequence[str]:
+        """The sources of names that an index has beside its own."""
+        with self._catalogue.read() as conn:
+            here = indexes.find(conn, index)
+            return [] if here is None else [f"upstream:{name}" for name in indexes.reached(conn, here)]
+
+    def learn(self, upstream: str, names: Iterable[str]) -> int:
+        """Take over the names that an upstream lists now, sorted; how many changed. For the main process."""
+        return self._texts.learn(f"upstream:{upstream}", names)
+
+    def learnt(self) -> frozenset[str]:
+        """The upstreams of which names are known."""
+        return frozenset(source.removeprefix("upstream:") for source in self._texts.sources())
 
     # --- keeping the texts in step --------------------------------------------------------------------------
 

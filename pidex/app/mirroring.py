@@ -14,6 +14,7 @@ from pidex.intake.lock import SHADOWING
 
 if TYPE_CHECKING:
     from pidex.app.parts import Pidex
+    from pidex.search import Search
 
 #: Seconds between two looks at how much is held, and whether a list of names is due.
 LOOK_SECONDS = 60.0
@@ -30,6 +31,10 @@ def run(pidex: Pidex, stop: threading.Event) -> None:
     found = files.settle()
     if found:
         log.info("Found %d mirrored files that were not known.", found)
+    search = pidex.search()
+    for each in pidex.mirror.store.lists():
+        if each.names and each.upstream not in search.learnt():
+            search.learn(each.upstream, pidex.mirror.list_names(each.upstream))
     while True:
         gone = files.evict(int(settings.mirror_size * 1024**3), settings.mirror_age * 86_400)
         if gone.files:
@@ -37,13 +42,13 @@ def run(pidex: Pidex, stop: threading.Event) -> None:
         pidex.mirror.store.prune()
         due = () if settings.offline or settings.no_upstream else pidex.mirror.names.due()
         for upstream in due:
-            _refresh(pidex, upstream)
+            _refresh(pidex, search, upstream)
         if stop.wait(LOOK_SECONDS):
             return
 
 
-def _refresh(pidex: Pidex, upstream: str) -> None:
-    """Fetch a list of names, and say which of ours are in it."""
+def _refresh(pidex: Pidex, search: Search, upstream: str) -> None:
+    """Fetch a list of names, have searches know them, and say which of ours are among them."""
     with pidex.catalogue.read() as conn:
         if upstreams.find(conn, upstream) is None:
             return
@@ -51,6 +56,7 @@ def _refresh(pidex: Pidex, upstream: str) -> None:
     if told is None or not told.changed:
         return
     log.info("Upstream %s lists %d names.", upstream, told.names)
+    search.learn(upstream, pidex.mirror.list_names(upstream))
     exposed = [*_exposed(pidex, upstream)]
     for index, project in exposed[:NAMED]:
         log.warning(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
+from pidex.catalogue import upserts
 from pidex.catalogue.expendable import Expendable, counted
 from pidex.catalogue.tables import downloads, files, yanks
 
@@ -42,7 +43,6 @@ class Sum(NamedTuple):
 
 
 _KEYS = ("index_id", "day", "project", "filename", "client", "python")
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _OF = downloads.c.index_id == bindparam("of_index")
 _SINCE = downloads.c.day >= bindparam("since")
 _SUM = func.sum(downloads.c.number)
@@ -190,7 +190,7 @@ def of_yanked(
 ) -> Iterable[tuple[str, str, str, str, str, int, int]]:
     """(project, version, file, client, Python, downloads, last day) of projects that have anything yanked."""
     rows = conn.execute(_OF_YANKED, {"of_index": index_id, "since": since})
-    return (tuple(row) for row in rows)
+    return ((*row[:5], int(row[5]), int(row[6])) for row in rows)
 
 
 def is_old(conn: Connection, before: int) -> bool:
@@ -199,6 +199,6 @@ def is_old(conn: Connection, before: int) -> bool:
 
 
 def _add(conn: Connection, rows: Sequence[Mapping[str, object]]) -> None:
-    row = _INSERTS[conn.dialect.name](downloads)
+    row = upserts.insert_into(downloads, conn.dialect)
     total = {"number": downloads.c.number + row.excluded.number}
     conn.execute(row.on_conflict_do_update(index_elements=_KEYS, set_=total), rows)

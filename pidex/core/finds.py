@@ -14,6 +14,8 @@ from pidex.core.metadata import Metadata
 #: Characters of a query, and words of it that count.
 MAX_QUERY: Final = 300
 MAX_WORDS: Final = 12
+#: Letters of normalised names.
+LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789-"
 #: Characters of a README that are looked through.
 MAX_BODY: Final = 20_000
 #: Values of one facet that are offered.
@@ -147,20 +149,44 @@ def licence(metadata: Metadata) -> str:
     return short if len(short) <= 60 and "\n" not in short else ""
 
 
+def mistyped(name: str) -> list[str]:
+    """Every normalised name of which a text may be a typing of one wrong letter, the text itself too."""
+    cuts = [(name[:at], name[at:]) for at in range(len(name) + 1)]
+    found = {name}
+    for before, after in cuts:
+        if after:
+            found.add(before + after[1:])
+            found.update(before + letter + after[1:] for letter in LETTERS)
+        if len(after) > 1:
+            found.add(before + after[1] + after[0] + after[2:])
+        found.update(before + letter + after for letter in LETTERS)
+    return sorted(found - {""})
+
+
 def distance(one: str, other: str, most: int) -> int | None:
     """How many letters were typed wrong: left out, put in, exchanged or swapped; None: more than `most`."""
     if abs(len(one) - len(other)) > most or len({*one} ^ {*other}) > 2 * most:
         return None  # most names end here, cheaply
+    # What both begin and end with is no error; what is left is short.
+    start = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+    if start is None:
+        return abs(len(one) - len(other))
+    one, other = one[start:], other[start:]
+    while one and other and one[-1] == other[-1]:
+        one, other = one[:-1], other[:-1]
+    if not one or not other:
+        return len(one) + len(other)
+    far = most + 1
     before: list[int] = []
     row: list[int] = [*range(len(other) + 1)]
     for number, letter in enumerate(one, 1):
-        last = before
-        before, row = row, [number]
-        for at, beside in enumerate(other, 1):
-            cost = min(before[at] + 1, row[-1] + 1, before[at - 1] + (letter != beside))
+        last, before, row = before, row, [min(number, far)] + [far] * len(other)
+        for at in range(max(1, number - most), min(len(other), number + most) + 1):
+            beside = other[at - 1]
+            cost = min(before[at] + 1, row[at - 1] + 1, before[at - 1] + (letter != beside))
             if number > 1 and at > 1 and letter == other[at - 2] and one[number - 2] == beside:
                 cost = min(cost, last[at - 2] + 1)
-            row.append(cost)
+            row[at] = cost
         if min(row) > most:
             return None
     return row[-1] if row[-1] <= most else None

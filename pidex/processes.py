@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import gc
 import logging
 import multiprocessing
 import os
@@ -14,8 +15,8 @@ import stat
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -310,13 +311,14 @@ class Workers(MPServer):
     def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
         super()._spawn_workers(spawn_target, target_loader)  # type: ignore[no-untyped-call]
         try:
-            self._started()
+            with _loading():
+                self._started()
         except BaseException:
             self._stop_workers()  # type: ignore[no-untyped-call]
             raise
 
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:  # type: ignore[override]
-        spawned = super()._spawn_worker(idx, target, partial(callback_loader, idx + 1, os.getpid()))
+        spawned = super()._spawn_worker(idx, target, partial(_made, callback_loader, idx + 1, os.getpid()))
         spawned.join = partial(_join, spawned.inner)  # type: ignore[method-assign]
         return spawned
 
@@ -346,6 +348,23 @@ class Workers(MPServer):
         self.reload_signal = False
         self.main_loop_interrupt.clear()
         return None
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Nobody looks for garbage while a process loads what stays, nor in that later: a tenth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _made(load: Callable[[int, int], Any], number: int, parent: int) -> Any:
+    """A worker's application, in its own process."""
+    with _loading():
+        return load(number, parent)
 
 
 def _join(process: BaseProcess, timeout: float | None = None) -> None:

@@ -56,6 +56,7 @@ NOT_WHEN_IDLE = {
     "aiohttp": "no request goes out",
     "rich": "only on a terminal",
     "psycopg": "only for a catalogue in PostgreSQL",
+    "sqlalchemy.dialects.postgresql": "only for a catalogue in PostgreSQL",
     "pyftpdlib": "only with ftp_port",
     "OpenSSL": "only with ftp_port",
     "watchfiles": "the worker watches nothing",
@@ -261,11 +262,11 @@ import sys
 from pidex import app
 source = app.Source({"folders": (sys.argv[1],), "data": sys.argv[2]}, {})
 """
-LOADED = "print('loaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
+LOADED = "print('loaded', *sorted(sys.modules))"
 
 
 def loaded_by(program: str, folder: Path) -> set[str]:
-    """The top-level modules that a new Python has loaded after running a program over a folder."""
+    """The modules that a new Python has loaded after running a program over a folder."""
     (folder / "packages").mkdir(exist_ok=True)
     result = subprocess.run(
         [sys.executable, "-c", f"{SOURCE}{program}\n{LOADED}", folder / "packages", folder / "data"],

@@ -400,10 +400,9 @@ places = Table(
     Column("looks", Integer, nullable=False, server_default="0"),
     Column("next_look", Float),
     Index(None, "index_id", "key"),
-    # Few places are not whole; the page of a project asks for them each time it is made.
-    Index(
-        "ix_places_unfinished", "index_id", "project", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED
-    ),
+    # Few places are not whole; the page of a project asks for them each time it is made. The migration gives
+    # PostgreSQL the same condition; said here it would load that dialect, 40 ms of every start.
+    Index("ix_places_unfinished", "index_id", "project", sqlite_where=UNFINISHED),
     CheckConstraint("state in ('unread', 'pending', 'whole', 'refused')", name="state"),
     # Stored in the order of the key: one tree to write instead of two.
     sqlite_with_rowid=False,

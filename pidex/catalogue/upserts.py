@@ -9,12 +9,10 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 #: Rows handed to the database in one call: bounds the memory of a batch.
 BATCH_ROWS = 10_000
-
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class _Prepared(NamedTuple):
@@ -51,10 +49,19 @@ def batches(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
         yield values[start : start + size]
 
 
+def insert_into(table: Table, dialect: Dialect) -> Any:
+    """The dialect's own INSERT, which knows what to do on a conflict."""
+    if dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # 40 ms of a start that few need
+
+    return postgresql.insert(table)
+
+
 @lru_cache(maxsize=128)
 def _prepared(table: Table, dialect: Dialect, columns: tuple[str, ...], by: tuple[str, ...]) -> _Prepared:
     keys = by or tuple(column.name for column in table.primary_key)
-    insert = _INSERTS[dialect.name](table)
+    insert = insert_into(table, dialect)
     values = {name: insert.excluded[name] for name in columns if name not in keys}
     compiled = insert.on_conflict_do_update(index_elements=keys, set_=values).compile(
         dialect=dialect, column_keys=[*columns]

@@ -21,7 +21,8 @@ def run_against(server: Server, token: str, minutes: float, seed: int) -> tuple[
     """What schemathesis found in so many minutes: its status, and what it said."""
     done = subprocess.run(
         [
-            TOOL.program("schemathesis"), "run", f"{server.url}/-/api/openapi.json", "--url", f"{server.url}/-/api/v1",
+            TOOL.program("schemathesis"), "run", f"{server.url}/-/api/openapi.json",
+            "--url", f"{server.url}/-/api/v1",
             "--checks", CHECKS, "--seed", str(seed), "--max-time", str(int(minutes * 60)), "--no-color",
             "--header", f"Authorization: Bearer {token}", "--phases", "fuzzing", "--continue-on-failure",
         ],

@@ -72,6 +72,7 @@ def _normalize(name: str) -> str:
     return _RUN.sub("-", name).lower()
 
 
+@lru_cache(maxsize=4_096)
 def is_name(name: str) -> bool:
     """Whether this may be a project's name (NAM-1: ASCII only, to the very end of the text)."""
     return _NAME.fullmatch(name) is not None
@@ -146,6 +147,8 @@ def is_temporary(filename: str) -> bool:
 
 def extension(filename: str) -> Extension | None:
     """The kind of file this is by its extension, in any case; None where it is no package."""
+    if filename.endswith(".whl"):
+        return EXTENSIONS[0]
     lower = filename.casefold()
     for kind in EXTENSIONS:
         if lower.endswith(kind.suffix):
@@ -158,6 +161,7 @@ def is_package(filename: str) -> bool:
     return extension(filename) is not None
 
 
+@lru_cache(maxsize=16_384)  # a page of an upstream is read, and written, and asked for its files: 10 MB
 def parse(filename: str) -> Distribution:
     """What a file name says (protocol 3.1 to 3.4, heritage 7.4). Raises `BadName` with the reason.
 
@@ -244,12 +248,18 @@ def _wheel(filename: str, stem: str) -> Distribution:
         raise BadName(f"{filename!r}: {build!r} is no build tag")
     if variant is not None and not _LABEL.fullmatch(variant):
         raise BadName(f"{filename!r}: {variant!r} is no variant label (a-z, 0-9, '_' and '.')")
-    if not _PYTHON_TAGS.fullmatch(python) or not _TAGS.fullmatch(abi) or not _TAGS.fullmatch(platform):
+    if not _are_tags(python, abi, platform):
         raise BadName(f"{filename!r}: '{python}-{abi}-{platform}' are no compatibility tags")
     version = unescaped(version)
     if _parsed(version) is None and not (version[:1].isdigit() and _LEGACY_VERSION.fullmatch(version)):
         raise BadName(f"{filename!r}: {version!r} is no version")
     return _distribution(filename, name, version, PackageType.WHEEL, python, build=build, variant=variant)
+
+
+@lru_cache(maxsize=4_096)  # the releases of a project have the same ones
+def _are_tags(python: str, abi: str, platform: str) -> bool:
+    tags = _TAGS.fullmatch
+    return _PYTHON_TAGS.fullmatch(python) is not None and bool(tags(abi)) and bool(tags(platform))
 
 
 def _egg(filename: str, stem: str) -> Distribution:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -34,6 +35,9 @@ DIGITS: Final = {
 }  # fmt: skip
 _STRONG: Final = frozenset(DIGITS) - {"md5", "sha1"}
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2}){4,128}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+#: Times as PyPI writes them.
+_USUAL_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{6}Z", re.ASCII)
 _ALGORITHM: Final = re.compile(r"[a-z][a-z0-9_-]{1,30}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -329,6 +333,8 @@ def _checked(
 
 def _hashes(given: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """Hashes in lower case, by name. Raises `ValueError` where one of a known kind is malformed."""
+    if len(given) == 1 and (only := given.get("sha256")) is not None and _SHA256.fullmatch(only):
+        return (("sha256", only),)
     found: dict[str, str] = {}
     for name, value in given.items():
         algorithm, digest = name.lower(), value.lower()
@@ -394,8 +400,11 @@ def _status(text: object) -> Status:
 
 def _text(text: object) -> str | None:
     """A text for people or specifiers, on one line and bounded; None for none."""
-    if not isinstance(text, str):
-        return None
+    return _one_line(text) if isinstance(text, str) else None
+
+
+@lru_cache(maxsize=1_024)  # the files of a project say the same of Pythons
+def _one_line(text: str) -> str | None:
     return " ".join(_CONTROLS.sub(" ", text).split())[:MAX_TEXT] or None
 
 
@@ -417,6 +426,9 @@ def _number(text: str | None) -> int:
 
 def moment(text: str | None) -> int:
     """A time as pages have it, in microseconds since 1970; `UNKNOWN` for what is none."""
+    if text is not None and _USUAL_TIME.fullmatch(text):
+        minute = _minute(text[:16])
+        return minute if minute == UNKNOWN else minute + int(text[17:19]) * 1_000_000 + int(text[20:26])
     if not text or len(text) > 40:
         return UNKNOWN
     try:
@@ -424,6 +436,11 @@ def moment(text: str | None) -> int:
         return max(UNKNOWN, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND)
     except (ValueError, OverflowError):
         return UNKNOWN
+
+
+@lru_cache(maxsize=4_096)  # the files of a release share their minute
+def _minute(text: str) -> int:
+    return moment(f"{text}Z")
 
 
 def _check_version(version: object) -> None:

@@ -23,7 +23,7 @@ PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 60.0
 #: Failures that are remembered, in pages.
 FAILURES = 10_000
 #: Pages that are kept unpacked, and their files in all: about a kilobyte each.
-UNPACKED_PAGES, UNPACKED_FILES = 256, 10_000
+UNPACKED_PAGES, UNPACKED_FILES = 256, 20_000
 #: A page that was confirmed so lately, in seconds, is not asked for again, whatever a client wishes.
 FORCED_SECONDS = 1.0
 #: Files of a page that are asked for one by one where it lacks sizes and times, and seconds to wait for that.
@@ -129,7 +129,9 @@ class HeldPages:
             self._forget(key)
             self._unpacked[key] = (digest, page)
             self._files += len(page.files)
-            while self._unpacked and (len(self._unpacked) > UNPACKED_PAGES or self._files > UNPACKED_FILES):
+            while len(self._unpacked) > 1 and (
+                len(self._unpacked) > UNPACKED_PAGES or self._files > UNPACKED_FILES
+            ):
                 self._forget(next(iter(self._unpacked)))
 
     def _forget(self, key: tuple[str, str]) -> None:

@@ -26,7 +26,7 @@ from pidex.core.layers import Answer, Origin
 from pidex.core.model import File, FolderReport, Page, Place, PlaceState, Principal, ProjectName, Status
 from pidex.core.permissions import Action, Visibility
 from pidex.core.reasons import Reason, Subject, subject_of
-from pidex.history import History, Visibilities, newest_serial
+from pidex.history import History, Pages, Visibilities, newest_serial
 from pidex.history import index_of as _index
 from pidex.history import is_storable as _storable
 from pidex.history import quarantined as _quarantined
@@ -36,7 +36,7 @@ from pidex.resolver.layered import Layered
 from pidex.resolver.lineage import choose, refuse
 from pidex.resolver.listing import is_of, listing_of, lost
 from pidex.resolver.past import Past
-from pidex.resolver.ruled import concerns_own, hides, ruled
+from pidex.resolver.ruled import concerns_own, hides, is_open, own_pages, ruled
 from pidex.resolver.sheets import Sheets
 from pidex.resolver.verdicts import attempt, what_rules_do, who_answers
 
@@ -311,20 +311,34 @@ class Resolver(History):
             )
 
     def _page(
-        self, conn: Connection, here: indexes.Index, project: str, by: Principal, action: Action
+        self,
+        conn: Connection,
+        here: indexes.Index,
+        project: str,
+        by: Principal,
+        action: Action,
+        *,
+        only: str = "",
     ) -> Page:
         """The page of a project that `by` may see: what the layers say, after policy.
 
         To list it (`action`), all its files have to be read; to read one that is listed, only that one.
+        `only`: the casefolded name of the file that is asked for; others of upstreams may be left out.
         """
         line: Sequence[indexes.Index] = (here,)
         if here.alone:
             page = _own(conn, here, project, whole=action is Action.LIST)
         else:
             layered = self._layered(conn, here, by, action)
-            line, page = layered.line, layered.page(project)
+            line = layered.line
+            if only and is_open(conn, line, project, self._mirror, self._clock()):
+                layered.only = only
+            page = layered.page(project)
         # The one place where rules keep files back.
         return ruled(conn, line, page, self._mirror, self._clock()).page
+
+    def _own_pages(self, conn: Connection, index: indexes.Index) -> Pages | None:
+        return own_pages(conn, index, self._clock())
 
     def _layered(
         self, conn: Connection, here: indexes.Index, by: Principal, action: Action = Action.LIST
@@ -349,7 +363,8 @@ class Resolver(History):
         self, conn: Connection, here: indexes.Index, filename: str, project: str, by: Principal
     ) -> File:
         """The file as its project's page has it. `Withheld` where the page keeps it back."""
-        page, key = self._page(conn, here, project, by, Action.READ), filename.casefold()
+        key = filename.casefold()
+        page = self._page(conn, here, project, by, Action.READ, only=key)
         for file in page.files:
             if file.filename.casefold() == key:
                 return file

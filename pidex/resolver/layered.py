@@ -55,6 +55,8 @@ class Layered:
         self._whole = whole
         self._conn, self._here, self._mirror, self._sheets, self._sees = conn, here, mirror, sheets, sees
         self.line = lineage_of(conn, here)
+        #: The casefolded name of the only file that is asked for; '' for all, and where rules compare files.
+        self.only = ""
         self._needed: set[str] = set()  # other indexes whose contents were told
 
     # --- one project ----------------------------------------------------------------------------------------
@@ -172,6 +174,8 @@ class Layered:
     def _sheet(self, source: Source, held: Held) -> Sheet:
         assert held.page is not None
         owner = "" if source.owner == self._here.name else source.owner
+        if self.only:
+            return self._sheets.find_one(source.upstream, owner, held.page, self.only)
         return self._sheets.find(source.upstream, owner, held.page)
 
     def _require(self, index: str, project: str) -> None:

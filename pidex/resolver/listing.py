@@ -43,13 +43,16 @@ def listing_of(conn: Connection, index: indexes.Index, project: str) -> Listing 
 
 def ordered(found: Sequence[File]) -> tuple[File, ...]:
     """Files by (version, filename), as pages have them."""
-    return tuple(sorted(found, key=lambda file: (names.version_key(file.version), file.filename)))
+    keys = {version: names.version_key(version) for version in {file.version for file in found}}
+    return tuple(sorted(found, key=lambda file: (keys[file.version], file.filename)))
 
 
 def versions_of(found: Sequence[File]) -> tuple[str, ...]:
     """The versions of ordered files: one line a release, 1.0 and 1.0.0 are the same (VER-2)."""
-    versions = {names.canonical_version(file.version): file.version for file in reversed(found)}
-    return tuple(names.normalized_version(version) for version in reversed(versions.values()))
+    versions: dict[str, str] = {}
+    for version in dict.fromkeys(file.version for file in found):
+        versions.setdefault(names.canonical_version(version), version)
+    return tuple(names.normalized_version(version) for version in versions.values())
 
 
 def is_of(visible: Visibility, filename: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 from pidex.catalogue import contents, exemptions, holds, indexes, yanks
@@ -12,7 +13,7 @@ from pidex.core import layers, metadata, names, policy, rulebook
 from pidex.core.interfaces import Mirrored
 from pidex.core.model import File, Page, Withholding
 from pidex.core.terms import term_of
-from pidex.resolver.listing import versions_of
+from pidex.resolver.listing import listing_of, versions_of
 
 #: A longer License field is the text of a licence, not its name.
 LICENCE_CHARACTERS = 100
@@ -76,6 +77,13 @@ def ruled(
     return Verdict(after, tuple(reported), by)
 
 
+def is_open(
+    conn: Connection, line: Sequence[indexes.Index], project: str, mirror: Mirrored | None, now: float
+) -> bool:
+    """Whether no index of a line asks anything of a project's files."""
+    return all(_ruling(conn, each, project, mirror, now).is_open for each in line)
+
+
 def hides(rules: str | None, *, mirrored: bool) -> Callable[[str], bool]:
     """Whether rules hide a project whatever its files. `mirrored`: it is an upstream's."""
     asked = rulebook.rules_of(rules)
@@ -85,6 +93,22 @@ def hides(rules: str | None, *, mirrored: bool) -> Callable[[str], bool]:
 def concerns_own(conn: Connection, index: indexes.Index) -> bool:
     """Whether anything may keep own files of an index back."""
     return rulebook.rules_of(index.rules).scope == "all" or bool(holds.projects(conn, index.id))
+
+
+def own_pages(conn: Connection, index: indexes.Index, now: float) -> Callable[[str], Page | None] | None:
+    """What an index shows of its own files, by project; None where nothing can be kept back.
+
+    For lists that are made without pages: feeds, searches. A page is read once, where it is asked for.
+    """
+    if not concerns_own(conn, index):
+        return None
+
+    @cache
+    def shown(project: str) -> Page | None:
+        listing = listing_of(conn, index, project)
+        return None if listing is None else ruled(conn, (index,), listing.page, None, now).page
+
+    return shown
 
 
 def _ruling(

@@ -15,7 +15,7 @@ from pidex.core.upstreams import UpstreamFile, UpstreamPage
 from pidex.resolver.listing import ordered
 
 #: Files of all pages that are kept converted: some 10 MB.
-KEPT_FILES = 20_000
+KEPT_FILES = 10_000
 
 _PYPI_TAIL = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{2})/([0-9a-f]{60})/[^/?#]+\Z")
 
@@ -53,6 +53,16 @@ class Sheets:
             while self._files > self._limit and len(self._sheets) > 1:
                 self._drop(next(iter(self._sheets)))
         return sheet
+
+    def find_one(self, upstream: str, index: str, page: UpstreamPage, key: str) -> Sheet:
+        """As `find`, with the file alone whose casefolded name is `key`: a page may have thousands."""
+        with self._lock:
+            sheet = self._sheets.get((upstream, index, page.project))
+        if sheet is not None and sheet.page is page:
+            return Sheet(page, tuple(file for file in sheet.files if file.filename.casefold() == key))
+        found = (file for file in page.files if file.filename.casefold() == key)
+        converted = (_as_file(file, page.project, upstream, index) for file in found)
+        return Sheet(page, tuple(file for file in converted if file is not None)[:1])
 
     def _drop(self, key: tuple[str, str, str]) -> None:
         old = self._sheets.pop(key, None)

@@ -40,6 +40,8 @@ COMPRESS_BYTES = 512
 LONG_BYTES = 4 * 1024 * 1024
 #: Pairs of Accept and Accept-Encoding whose outcome is remembered; clients send a few dozen.
 REMEMBERED = 512
+#: Bytes: a larger page is compressed quickly, as somebody waits.
+QUICK_BYTES = 512 * 1024
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 6
 #: Higher than any serial: what has been seen by somebody who has seen nothing yet.
@@ -180,15 +182,9 @@ class Pages:
                 body = simpleapi.page_html(page, file_base="../../packages/")
                 if self._options.hash_fragment == "none":
                     body = _FRAGMENT.sub(rb'\1"', body)
-            return Built(
-                (body,),
-                _content_type(media),
-                self._directives,
-                page.serial,
-                page.valid_until,
-                None if age is None else {"age": str(age)},
-                bool(page.origin),
-            )
+            more = None if age is None else {"age": str(age)}
+            kind, until = _content_type(media), page.valid_until
+            return Built((body,), kind, self._directives, page.serial, until, more, bool(page.origin))
 
         return await self.get(address, slot, build, by=by)
 
@@ -462,8 +458,8 @@ def condense(
 def compress(body: bytes, coding: str) -> bytes:
     """`body` in the content coding 'gzip' or 'zstd'; the same bytes each time."""
     if coding == "gzip":
-        return gzip.compress(body, GZIP_LEVEL, mtime=0)
-    press = _compressor(coding, fast=False)
+        return gzip.compress(body, GZIP_LEVEL if len(body) <= QUICK_BYTES else 1, mtime=0)
+    press = _compressor(coding, fast=len(body) > QUICK_BYTES)
     return bytes(press.compress(body)) + bytes(press.flush())
 
 

@@ -7,6 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -28,6 +29,8 @@ ACCEPT = f"{_TYPE}+json, {_TYPE}+html; q=0.2, text/html; q=0.1, */*; q=0.01"
 PAGE_HEADERS = {"Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"}
 #: Bodies of this many bytes are read beside the loop; smaller ones cost it less than a thread does.
 BESIDE = 32 * 1024
+#: Big pages that are read at the same time: more take more memory, and are not done sooner.
+READING = 2
 #: Seconds for a page from its first byte to its last, and for a list of names or a `.metadata`.
 PAGE_SECONDS = 120.0
 #: Files whose sizes and times are asked for at a time.
@@ -60,6 +63,7 @@ class HttpUpstream:
         if self._kind == "auto" and re.search(r"/\+?simple/\Z", self._root):
             self._kind = "simple"
         self._links = links.Links(self._requests, self._noted, settings.url, clock)
+        self._reading = ThreadPoolExecutor(READING, "pidex-upstream")
         self._describing = asyncio.Semaphore(DESCRIBED_AT_ONCE)
 
     @property
@@ -67,6 +71,7 @@ class HttpUpstream:
         return self._settings.name
 
     async def close(self) -> None:
+        self._reading.shutdown(wait=False, cancel_futures=True)
         await self._requests.close()
 
     # Pages.
@@ -118,7 +123,8 @@ class HttpUpstream:
             etag, modified = _tag(response), links.last_modified(response)
         notes = upstreampages.Notes()
         if len(body.data) > BESIDE:
-            page = await asyncio.to_thread(upstreampages.page, project, body, notes)
+            loop = asyncio.get_running_loop()
+            page = await loop.run_in_executor(self._reading, upstreampages.page, project, body, notes)
         else:
             page = upstreampages.page(project, body, notes)
         self._noted(url, notes)

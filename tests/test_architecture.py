@@ -40,6 +40,8 @@ CLOCKS = {
 SERVICES = ("resolver", "curator", "search")
 WITHOUT_BY = {
     "Search.follow": "keeps what is searched in step, and tells nothing",
+    "Search.learn": "takes an upstream's names over, in the main process, and tells nothing",
+    "Search.learnt": "tells the main process which names it need not take over",
     "Resolver.open": "takes a File, and only `locate`, `find` and `page` give one",
 }
 

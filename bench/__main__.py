@@ -9,11 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import folders, names, pages, peers, report, uploads
+from bench import folders, mirror, names, pages, peers, report, uploads
 from bench.pages import Plan
 from bench.report import note
 
-SECTIONS = ("pages", "folders", "names", "uploads")
+SECTIONS = ("pages", "folders", "names", "uploads", "mirror")
 PLANS = {
     "quick": Plan(rounds=1, seconds=1, projects=50, many=500, megabytes=100),
     "medium": Plan(rounds=3, seconds=2, projects=1000, many=500, megabytes=100),
@@ -22,6 +22,8 @@ PLANS = {
 SIZES = {"quick": [100, 1000], "medium": [1_000, 10_000, 100_000], "full": [1_000, 10_000, 100_000]}
 NAMES = {"quick": 20_000, "medium": 880_000, "full": 880_000}
 DROPS = {"quick": 3, "medium": 10, "full": 20}
+#: Rounds of pidex and of direct access, and of the other mirrors.
+MIRRORS = {"quick": (1, 1), "medium": (3, 1), "full": (5, 1)}
 #: Rounds, small wheels a round, uploads looked for at once, MB of the big file.
 UPLOADS = {"quick": (3, 48, 20, 50), "medium": (3, 160, 100, 1000), "full": (5, 320, 100, 1000)}
 
@@ -61,6 +63,10 @@ def measured(home: Path, size: str, sections: list[str]) -> list[str]:
     if "uploads" in sections:
         table, figures = uploads.measure(home, *UPLOADS[size])
         texts += [report.table_text(table), report.figures_text("Uploads", figures)]
+    if "mirror" in sections:
+        tables, figures = mirror.measure(home, *MIRRORS[size])
+        texts += [report.table_text(table) for table in tables]
+        texts.append(report.figures_text("Mirrors", figures))
     return texts
 
 

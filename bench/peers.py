@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 HOME = Path(os.environ.get("PIDEX_BENCH", ROOT / ".bench"))
-PEERS = ("pypiserver", "devpi")
+PEERS = ("pypiserver", "devpi", "proxpi")
 
 
 def environment(name: str) -> Path:

@@ -174,6 +174,8 @@ def pidex(folder: Path, data: Path, *flags: str, workers: int = 2) -> Server:
     port = free_port()
     command = [str(Path(sys.executable).parent / "pidex"), "serve", str(folder), "--data", str(data)]
     command += ["--port", str(port), "--workers", str(workers), "--no-access-log", *flags]
+    if "--upstream" not in flags:
+        command.append("--no-upstream")
     return Server("pidex", command, port, log=data.parent / f"{data.name}.log")
 
 
@@ -194,8 +196,8 @@ def pypiserver(folder: Path, home: Path, *, cached: bool) -> Server:
     return Server(name, command, port, log=home / f"{backend}.log")
 
 
-def devpi(home: Path) -> Server:
-    """devpi-server with an empty index root/bench."""
+def devpi(home: Path, *, offline: bool = True) -> Server:
+    """devpi-server without indexes; `offline`: it asks nobody."""
     programs = peers.environment("devpi")
     state = home / "devpi"
     command = [str(programs / "devpi-init"), "--serverdir", str(state), "--no-root-pypi"]
@@ -210,18 +212,23 @@ def devpi(home: Path) -> Server:
         "--port",
         str(port),
     ]
-    command += ["--enable-core-metadata", "--offline-mode"]
+    command += ["--enable-core-metadata", *["--offline-mode"] * offline]
     return Server("devpi", command, port, "/root/bench/+simple/{project}/", home / "devpi.log")
 
 
 def open_devpi(server: Server) -> dict[str, str]:
     """Make the index root/bench; the headers that let one in."""
+    return devpi_index(server, "bench", {"type": "stage", "bases": [], "volatile": True})
+
+
+def devpi_index(server: Server, name: str, settings: dict[str, object]) -> dict[str, str]:
+    """Make an index of root's; the headers that let one in."""
     login = json.dumps({"user": "root", "password": "bench"}).encode()
     answer = server.get("/+login", {"Content-Type": "application/json"}, "POST", login)
     token = json.loads(answer.body)["result"]["password"]
     auth = {"X-Devpi-Auth": base64.b64encode(f"root:{token}".encode()).decode(), "Accept": "application/json"}
-    settings = json.dumps({"type": "stage", "bases": [], "volatile": True}).encode()
-    made = server.get("/root/bench", {**auth, "Content-Type": "application/json"}, "PUT", settings)
+    body = json.dumps(settings).encode()
+    made = server.get(f"/root/{name}", {**auth, "Content-Type": "application/json"}, "PUT", body)
     if made.status not in (200, 201):
         raise SystemExit(f"devpi: no index: {made.body[:300]!r}")
     return auth

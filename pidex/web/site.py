@@ -315,7 +315,10 @@ class Site:
 
     async def _refuse(self, call: Call, error: PidexError, more: Any = None) -> None:
         private = bool(call.index) and not self.gate.is_open(call.index)
-        await self._send(call, refusal(error, call.accept, private=private, head=call.head, more=more))
+        # Below the API its description says how it refuses, also what no route ever sees.
+        described = call.path.startswith(f"{self.options.prefix}/-/api/")
+        accept = "application/problem+json" if described else call.accept
+        await self._send(call, refusal(error, accept, private=private, head=call.head, more=more))
 
     async def _fail(self, call: Call) -> None:
         """Answer what nobody foresaw: the traceback goes to the log, its number to the caller."""

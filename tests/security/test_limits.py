@@ -8,6 +8,7 @@ import gzip
 import io
 import os
 import resource
+import struct
 import tarfile
 import tempfile
 import threading
@@ -101,16 +102,18 @@ def empty_members() -> bytes:
 
 
 def empty_entries() -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for number in range(50_001):  # 200,000 take Python ten seconds to write
-            archive.writestr(zipfile.ZipInfo(str(number)), b"")
-    return out.getvalue()
+    """A zip whose directory has one entry 60,000 times: Python takes seconds to write as many."""
+    data = small(("x", b""))
+    start = data.index(b"PK\1\2")
+    end = data.index(b"PK\5\6")
+    entries = data[start:end] * 60_000
+    counts = struct.pack("<HHII", 60_000, 60_000, len(entries), start)
+    return data[:start] + entries + data[end : end + 8] + counts + b"\0\0"
 
 
 BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "200,000 members": ("demo-1.0.tar.gz", empty_members),
-    "50,001 entries": ("demo-1.0-py3-none-any.whl", empty_entries),
+    "60,000 entries": ("demo-1.0-py3-none-any.whl", empty_entries),
     "pax header of 64 MiB": (
         "demo-1.0.tar.gz", lambda: gzip.compress(header(tarfile.XHDTYPE, 64 * MIB) + bytes(64 * MIB), 1),
     ),

@@ -194,11 +194,11 @@ def attacks(expression: re.Pattern[Any]) -> set[tuple[str, str, str]]:
     )
     found = set(pumps(tree))
     whole = {("", each) for each in texts(tree) if each}
-    every = sorted({each for _, each in found})[:12]
+    every = sorted({each for _, each in found})[:6]
     mixed = {("", a + b) for a in every for b in every if a != b}
     heads = {("", head) for head, _ in found if head}
     found |= {(head + body, body) for head, body in found}
-    return {(*each, end) for each in found | whole | mixed | heads for end in ("", "\0", "!\n", '"', " ")}
+    return {(*each, end) for each in found | whole | mixed | heads for end in ("", "!\n", '"')}
 
 
 def cost(expression: re.Pattern[Any], how: str, text: str) -> float:

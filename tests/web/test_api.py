@@ -450,3 +450,15 @@ def test_answers_are_as_described(desk: Desk) -> None:
         described = told["paths"][operation.path][operation.method.lower()]
         schema = described["responses"][str(operation.status)]["content"]["application/json"]["schema"]
         assert _fits(answer.json(), schema, schemas), (operation.name, answer.text)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/indexes/*/projects/a%0Eb", "/indexes/../x", "/" + "a" * 9_000]
+)
+def test_what_no_operation_sees_is_refused_as_described(reading: Desk, path: str) -> None:
+    """A path that is none, or that leads nowhere: a problem document, whatever is asked for."""
+    for accept in ("*/*", "text/html", "application/json"):
+        answer = reading.house.get(f"{BASE}{path}", accept)
+        assert answer.status in (400, 404, 414)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == answer.status

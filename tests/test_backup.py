@@ -18,7 +18,18 @@ from pidex.backends.repositories import Repositories
 from pidex.backup import Backups, Taken
 from pidex.backup import manifest as manifests
 from pidex.backup.restoring import RECORD, Restore, Restored, check, resume
-from pidex.catalogue import admissions, audit, files, indexes, journal, tokens, tombstones, users, yanks
+from pidex.catalogue import (
+    admissions,
+    audit,
+    files,
+    indexes,
+    intents,
+    journal,
+    tokens,
+    tombstones,
+    users,
+    yanks,
+)
 from pidex.catalogue.engine import Catalogue
 from pidex.core.errors import BadRequest, Conflict, Forbidden, NotFound
 from pidex.core.model import OPERATOR
@@ -186,6 +197,15 @@ def test_the_bytes_of_deleted_files_come_back_too(house: Checked, tmp_path: Path
     with again.catalogue.read() as conn:
         [stone] = tombstones.list(conn, 1)
     assert again.storage.sound(stone.sha256) is not None
+
+
+def test_an_upload_that_was_under_way_is_forgotten(house: Checked, tmp_path: Path) -> None:
+    """Found by `scripts/faults backup`: after a restore it was an upload that nobody finished."""
+    with house.catalogue.write() as conn:
+        intents.put(conn, 1, intents.Intent("late-1.0.tar.gz", 0, "late-1.0.tar.gz", "0" * 64, 1, "ann", 1))
+    taken = backups(house).take(tmp_path / "backups")
+    restored(house, taken.path, tmp_path / "new")
+    assert opened(tmp_path / "new").differences(deep=True) == ()
 
 
 def test_what_was_decided_since_the_backup_stays(house: Checked, tmp_path: Path) -> None:

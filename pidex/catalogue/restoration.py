@@ -14,6 +14,7 @@ from pidex.catalogue.tables import (
     admissions,
     counters,
     files,
+    intents,
     places,
     sessions,
     tokens,
@@ -68,6 +69,7 @@ def carry(conn: Connection, since: Since | None, *, at: int, by: Principal, sour
     microseconds since 1970.
     """
     conn.execute(delete(sessions))
+    conn.execute(delete(intents))  # nobody was told of these uploads, and their files are in no backup
     burnt = 0
     serial = journal.serial(conn)
     if since is not None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from pidex.catalogue import files, indexes, journal, projects, releases, scans, statuses
+from pidex.catalogue import files, indexes, journal, origins, projects, releases, scans, statuses
 from pidex.catalogue.engine import Catalogue, Connection
+from pidex.catalogue.releases import First
 from pidex.core import names
 from pidex.core.errors import Busy, NotFound
-from pidex.core.model import Change, Hit, Page, Principal, Release, Status
+from pidex.core.layers import Origin
+from pidex.core.model import Change, File, Hit, Page, Principal, Release, Status
 from pidex.core.permissions import OPERATOR_GROUP, Action, Visibility
 from pidex.core.pypijson import chosen_version, metadata_file
 from pidex.core.queries import Query
@@ -23,6 +25,8 @@ MAX_CHANGES = 50_000
 CANDIDATES, LOOKED_AT = 10_000, 1_000
 
 
+#: The page that is shown of a project, None where there is none.
+Pages = Callable[[str], Page | None]
 #: What a caller may list or read of an index: `Accounts.visibility`.
 Visibilities = Callable[[Principal, str, Action], Visibility]
 EVERYTHING = Visibility(frozenset({"*"}))
@@ -40,6 +44,10 @@ class History(ABC):
     @abstractmethod
     def page(self, index: str, project: str, *, by: Principal) -> Page:
         """Everything the index says about a project; `NotFound` where `by` may not know of it."""
+
+    @abstractmethod
+    def _own_pages(self, conn: Connection, index: indexes.Index) -> Pages | None:
+        """What rules and holds leave of an index's own files, by project; None: they keep nothing back."""
 
     def visible(self, index: str, *, by: Principal, action: Action = Action.LIST) -> Visibility:
         """Which projects of an index a caller may know of (or, by `action`, read the files of).
@@ -85,7 +93,7 @@ class History(ABC):
         with self._catalogue.read() as conn:
             here = _listed(conn, index)
             found = releases.newest(conn, here.id, project)
-            return _described(conn, here, _first(conn, here, visible, found, limit))
+            return _described(conn, here, self._first(conn, here, visible, found, limit))
 
     def newcomers(self, index: str, limit: int, *, by: Principal) -> list[Release]:
         """The newest projects, each by the time of its first file; newest first. `Busy` as `releases`."""
@@ -93,7 +101,7 @@ class History(ABC):
         with self._catalogue.read() as conn:
             here = _listed(conn, index)
             found = releases.newcomers(conn, here.id)
-            return _described(conn, here, _first(conn, here, visible, found, limit))
+            return _described(conn, here, self._first(conn, here, visible, found, limit, whole=True))
 
     def search(self, index: str, query: Query, limit: int, *, by: Principal) -> list[Hit]:
         """Projects whose names or latest summaries hold the query's terms, the closest first.
@@ -103,15 +111,41 @@ class History(ABC):
         visible = self.visible(index, by=by)
         with self._catalogue.read() as conn:
             here = _listed(conn, index)
-            withheld = quarantined(conn, here)
+            withheld, pages = _closed(conn, here), self._own_pages(conn, here)
             found = [
                 project
                 for project in releases.candidates(conn, here.id, query, CANDIDATES)
                 if project not in withheld and visible.sees(project)
             ]
             found.sort(key=lambda project: (-query.score(project), project))
-            hits = (_hit(conn, here, project, query) for project in found[:LOOKED_AT])
+            hits = (_hit(conn, here, project, query, pages) for project in found[:LOOKED_AT])
             return [*islice((hit for hit in hits if hit is not None), limit)]
+
+    def _first(
+        self,
+        conn: Connection,
+        index: indexes.Index,
+        visible: Visibility,
+        found: Iterator[First],
+        limit: int,
+        *,
+        whole: bool = False,
+    ) -> list[First]:
+        """The first of them that may be seen; versions that are equal (VER-2) count once, by the oldest.
+
+        `whole`: each stands for its project.
+        """
+        withheld, pages = _closed(conn, index), self._own_pages(conn, index)
+        chosen: dict[tuple[str, str], First] = {}
+        for first in found:
+            if len(chosen) >= limit:
+                break
+            if first.project in withheld or not visible.sees(first.project):
+                continue
+            shown = first if pages is None else _shown(first, pages(first.project), whole=whole)
+            if shown is not None:
+                chosen[shown.project, names.canonical_version(shown.version)] = shown
+        return sorted(chosen.values(), key=lambda first: -first.at)
 
 
 def index_of(conn: Connection, name: str) -> indexes.Index:
@@ -154,25 +188,26 @@ def quarantined(conn: Connection, index: indexes.Index) -> frozenset[str]:
     return frozenset(marker.project for marker in markers if marker.status is Status.QUARANTINED)
 
 
-def _first(
-    conn: Connection,
-    index: indexes.Index,
-    visible: Visibility,
-    found: Iterator[releases.First],
-    limit: int,
-) -> list[releases.First]:
-    """The first of them that may be seen; versions that are equal (VER-2) count once, by the oldest."""
-    withheld = quarantined(conn, index)
-    chosen: dict[tuple[str, str], releases.First] = {}
-    for first in found:
-        if len(chosen) >= limit:
-            break
-        if first.project not in withheld and visible.sees(first.project):
-            chosen[first.project, names.canonical_version(first.version)] = first
-    return sorted(chosen.values(), key=lambda first: -first.at)
+def _closed(conn: Connection, index: indexes.Index) -> frozenset[str]:
+    """The projects of which nothing is told."""
+    return quarantined(conn, index) | origins.projects_of(conn, index.id, [Origin.BLOCKED])
 
 
-def _described(conn: Connection, index: indexes.Index, found: Iterable[releases.First]) -> list[Release]:
+def _shown(first: First, page: Page | None, *, whole: bool) -> First | None:
+    """A release (`whole`: a project) by those of its files that its page has; None where there are none."""
+    wanted = names.canonical_version(first.version)
+    found = [
+        file
+        for file in (() if page is None else page.files)
+        if whole or names.canonical_version(file.version) == wanted
+    ]
+    if not found:
+        return None
+    at, last = min(file.upload_time for file in found), found[-1]
+    return First(first.project, last.version, at, last.filename.casefold())
+
+
+def _described(conn: Connection, index: indexes.Index, found: Iterable[First]) -> list[Release]:
     found = [*found]
     said = releases.described(conn, index.id, [first.key for first in found])
     return [
@@ -182,10 +217,16 @@ def _described(conn: Connection, index: indexes.Index, found: Iterable[releases.
     ]
 
 
-def _hit(conn: Connection, index: indexes.Index, project: str, query: Query) -> Hit | None:
-    """The project as its latest release describes it, where that fits."""
+def _hit(
+    conn: Connection, index: indexes.Index, project: str, query: Query, pages: Pages | None
+) -> Hit | None:
+    """The project as its latest release describes it, where that fits. `pages`: what is shown of it."""
     known = projects.find(conn, index.id, project)
-    listed = files.list_project(conn, index.id, project)
+    if pages is None:
+        listed: Sequence[File] = files.list_project(conn, index.id, project)
+    else:
+        ruled = pages(project)
+        listed = () if ruled is None else ruled.files
     if known is None or not listed:
         return None
     listed = sorted(listed, key=lambda file: (names.version_key(file.version), file.filename))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from time import monotonic
 
-from pidex.catalogue import contents, indexes, journal, projects
+from pidex.catalogue import contents, indexes, journal, origins, projects
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.catalogue.search import State, Texts
 from pidex.core import compatibility, finds, metadata, names, needs
 from pidex.core.finds import Document, Filters, Found
 from pidex.core.interfaces import Clock
+from pidex.core.layers import Origin
+from pidex.core.listing import EVERYTHING
 from pidex.core.metadata import Metadata
 from pidex.core.model import File, Page, Principal
 from pidex.core.permissions import Visibility
 from pidex.core.pypijson import chosen_version, metadata_file
 from pidex.resolver import Resolver
 from pidex.resolver.listing import listing_of
+from pidex.resolver.ruled import concerns_own, own_pages, ruled
 
 #: Projects of which texts are written in one transaction, and seconds that a question spends on catching up.
 STEP_PROJECTS = 200
@@ -86,8 +89,9 @@ class Search:
         name = names.normalize("-".join(words))
         elsewhere = () if offset or not words else self._elsewhere(index, name, visible)
         meant = () if seen or elsewhere or not words else self._meant(index, name, visible)
-        shown = tuple(seen[offset : offset + limit])
-        return Results(shown, len(seen), dict(finds.facets(seen)), meant, filling, elsewhere)
+        facets, asked = dict(finds.facets(seen)), seen[offset : offset + limit]
+        told = self._told(index, asked)
+        return Results(told, len(seen) - len(asked) + len(told), facets, meant, filling, elsewhere)
 
     def near(self, index: str, name: str, *, by: Principal) -> Sequence[str]:
         """Names of projects that were perhaps meant."""
@@ -98,17 +102,46 @@ class Search:
         visible = self._resolver.visible(index, by=by)
         self._catch_up()
         found = self._texts.needed_by(index, names.normalize(project))
-        return [(each, text) for each, text in found if visible.sees(each)]
+        shown = self._shown(index, [each for each, _ in found if visible.sees(each)])
+        return [(each, text) for each, text in found if each in shown]
 
     def known(self, index: str, projects: Iterable[str], *, by: Principal) -> frozenset[str]:
         """Those of the normalised names that the index has."""
         visible = self._resolver.visible(index, by=by)
-        return frozenset(self._texts.known(index, [each for each in projects if visible.sees(each)]))
+        found = self._texts.known(index, [each for each in projects if visible.sees(each)])
+        return self._shown(index, found)
 
     def _meant(self, index: str, text: str, visible: Visibility) -> tuple[str, ...]:
         sources = [f"index:{index}", *self._upstreams(index)]
         near = self._texts.near(sources, names.normalize(text)[:100], 10 * OFFERED)
-        return tuple(islice((name for name in dict.fromkeys(near) if visible.sees(name)), OFFERED))
+        seen = [name for name in dict.fromkeys(near) if visible.sees(name)]
+        shown = self._shown(index, seen)
+        return tuple(islice((name for name in seen if name in shown), OFFERED))
+
+    def _told(self, index: str, found: Sequence[Found]) -> tuple[Found, ...]:
+        """Those of which rules and holds leave the release that is told of.
+
+        The texts are made under the rules too. This is for rules that have just changed, and for exemptions
+        that have just ended.
+        """
+        pages = self._pages(index, [each.project for each in found])
+        if pages is None:
+            return tuple(found)
+        versions = {project: page.versions for project, page in pages.items() if page is not None}
+        return tuple(each for each in found if each.version in versions.get(each.project, ()))
+
+    def _shown(self, index: str, projects: Iterable[str]) -> frozenset[str]:
+        """Those of the projects of which rules and holds leave anything; others than own ones are left."""
+        every = frozenset(projects)
+        pages = self._pages(index, every) or {}
+        return every - {project for project, page in pages.items() if page is not None and not page.files}
+
+    def _pages(self, index: str, projects: Iterable[str]) -> Mapping[str, Page | None] | None:
+        """What is shown of own projects now; None where nothing is kept back."""
+        with self._catalogue.read() as conn:
+            here = indexes.find(conn, index)
+            shown = None if here is None else own_pages(conn, here, self._clock())
+            return None if shown is None else {project: shown(project) for project in projects}
 
     def _elsewhere(self, index: str, start: str, visible: Visibility) -> tuple[str, ...]:
         """Names of upstreams that begin with a text, the shortest first."""
@@ -163,7 +196,10 @@ class Search:
                 self._texts.forget()
                 return True
             touched = [pair for pair in journal.touched(conn, state.serial) if pair[1]]
-            return self._write(conn, state, State(newest, None), touched)
+            again = min((index for index, project in touched if project == EVERYTHING), default=None)
+            # Other rules: the texts of this index, and of those after it, are made once more, step by step.
+            cursor = None if again is None else f"{again}/"
+            return self._write(conn, state, State(newest, cursor), touched)
 
     def _fill(self, conn: Connection, state: State) -> bool:
         """The next projects of a first filling, by index and name."""
@@ -187,10 +223,11 @@ class Search:
         self, conn: Connection, before: State, after: State, touched: Iterable[tuple[str, str]]
     ) -> bool:
         known = {each.name: each for each in indexes.list(conn)}
+        blocked = {name: origins.projects_of(conn, each.id, [Origin.BLOCKED]) for name, each in known.items()}
         documents, gone = [], []
         for name, project in touched:
-            index = known.get(name)
-            document = None if index is None else _document(conn, index, project)
+            hidden = name not in known or project in blocked[name]
+            document = None if hidden else _document(conn, known[name], project, self._clock())
             if document is None:
                 gone.append((name, project))
             else:
@@ -199,13 +236,17 @@ class Search:
         return True
 
 
-def _document(conn: Connection, index: indexes.Index, project: str) -> Document | None:
-    """What searches know of a project: its latest release, as its metadata describes it."""
+def _document(conn: Connection, index: indexes.Index, project: str, now: float) -> Document | None:
+    """What searches know of a project: the latest release that is shown, as its metadata describes it."""
     listing = listing_of(conn, index, project)
-    if listing is None or not listing.files:
+    if listing is None:
         return None
-    files = listing.files
-    page = Page(index.name, project, listing.page.name, listing.page.serial, listing.page.versions, files)
+    page = replace(listing.page, files=listing.files)
+    if concerns_own(conn, index):
+        page = ruled(conn, (index,), page, None, now).page
+    files = page.files
+    if not files:
+        return None
     version = chosen_version(page, None)
     described = metadata_file(page, version)
     data = (

@@ -42,9 +42,22 @@ PAGES = {
     "account": "-/account",
     "upload": "-/upload",
     "manage": "project/example-client/-/manage/",
+    "index": "-/index",
+    "statistics": "-/statistics",
+    "names": "-/origins",
+    "folders": "-/folders",
+    "server": "-/admin",
+    "people": "-/admin/people",
+    "person": "-/admin/person?user=ann",
+    "indexes": "-/admin/indexes",
+    "audit": "-/admin/audit",
+    "health": "-/admin/health",
 }
 #: Pages that only who signed in sees.
-SIGNED_IN = ("account", "upload", "manage")
+SIGNED_IN = (
+    "account", "upload", "manage", "index", "statistics", "names", "folders", "server", "people", "person",
+    "indexes", "audit", "health",
+)  # fmt: skip
 
 README = """# Example client
 
@@ -189,7 +202,14 @@ def started(shelf: Path) -> Iterator[str]:
     pidex = app.build(source.settings(), {}, create=True)
     people = pidex.administration()
     people.add_user("ann", PASSWORD, by=OPERATOR)
-    people.grant("user:ann", "admin", index=DEFAULT_INDEX, by=OPERATOR)
+    people.grant("user:ann", "admin", by=OPERATOR)
+    clients = ('pip/24.0 {"python":"3.12.1"}', 'uv/0.9 {"python":"3.11.2"}', "poetry/1.8 CPython/3.10.1")
+    counted = {
+        (DEFAULT_INDEX, "example_client-2.0-py3-none-any.whl", agent): 40 - 12 * number
+        for number, agent in enumerate(clients)
+    }
+    pidex.statistics().note(counted)
+    pidex.statistics().settle()
     people.create_token("ann", scopes=["read", "upload"], comment="CI", by=OPERATOR)
     pidex.close()
     port = free_port()

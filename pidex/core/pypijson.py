@@ -169,20 +169,25 @@ def _told(metadata: Metadata) -> dict[str, object]:
 
 
 def _file(file: File, base: str) -> dict[str, object]:
-    moment = upload_time_text(file.upload_time)
+    """A file's line. What nobody knows of an upstream's is left out, or null where readers look for it."""
+    moment = upload_time_text(file.upload_time) if file.upload_time >= 0 else None
+    tail = file.blake2b_256
+    # An upstream's address that is not of PyPI's form holds no digest of the bytes.
+    known = not file.origin or f"/{tail[:2]}/{tail[2:4]}/{tail[4:]}/" in file.url
+    digests = {"blake2b_256": tail if known else "", "md5": file.md5, "sha256": file.sha256}
     return {
         "comment_text": None,
         "core-metadata": {"sha256": file.metadata_sha256} if file.metadata_sha256 else False,
-        "digests": {"blake2b_256": file.blake2b_256, "md5": file.md5, "sha256": file.sha256},
+        "digests": {name: digest for name, digest in digests.items() if digest},
         "downloads": -1,
         "filename": file.filename,
         "has_sig": False,
-        "md5_digest": file.md5,
+        "md5_digest": file.md5 or None,
         "packagetype": file.packagetype.value,
         "python_version": file.python_version,
         "requires_python": file.requires_python or None,
-        "size": file.size,
-        "upload_time": moment.partition(".")[0],
+        "size": file.size if file.size >= 0 else None,
+        "upload_time": moment and moment.partition(".")[0],
         "upload_time_iso_8601": moment,
         "url": _url(file, base),
         "yanked": file.yanked is not None,

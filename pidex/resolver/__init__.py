@@ -340,9 +340,6 @@ class Resolver(History):
     def _own_pages(self, conn: Connection, index: indexes.Index) -> Pages | None:
         return own_pages(conn, index, self._clock())
 
-    def _own_pages(self, conn: Connection, index: indexes.Index) -> Pages | None:
-        return own_pages(conn, index, self._clock())
-
     def _layered(
         self, conn: Connection, here: indexes.Index, by: Principal, action: Action = Action.LIST
     ) -> Layered:

@@ -111,22 +111,6 @@ def own_pages(conn: Connection, index: indexes.Index, now: float) -> Callable[[s
     return shown
 
 
-def own_pages(conn: Connection, index: indexes.Index, now: float) -> Callable[[str], Page | None] | None:
-    """What an index shows of its own files, by project; None where nothing can be kept back.
-
-    For lists that are made without pages: feeds, searches. A page is read once, where it is asked for.
-    """
-    if not concerns_own(conn, index):
-        return None
-
-    @cache
-    def shown(project: str) -> Page | None:
-        listing = listing_of(conn, index, project)
-        return None if listing is None else ruled(conn, (index,), listing.page, None, now).page
-
-    return shown
-
-
 def _ruling(
     conn: Connection, index: indexes.Index, project: str, mirror: Mirrored | None, now: float
 ) -> Ruling:

@@ -213,7 +213,18 @@ def started(shelf: Path) -> Iterator[str]:
     people.create_token("ann", scopes=["read", "upload"], comment="CI", by=OPERATOR)
     pidex.close()
     port = free_port()
-    command = [sys.executable, "-m", "pidex", "serve", "--data", str(data), "--port", str(port), str(shelf)]
+    command = [
+        sys.executable,
+        "-m",
+        "pidex",
+        "serve",
+        "--no-upstream",
+        "--data",
+        str(data),
+        "--port",
+        str(port),
+        str(shelf),
+    ]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
     )

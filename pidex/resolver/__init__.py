@@ -34,7 +34,7 @@ from pidex.resolver import refusals
 from pidex.resolver.inquiry import Inquiry
 from pidex.resolver.layered import Layered
 from pidex.resolver.lineage import choose, refuse
-from pidex.resolver.listing import is_of, listing_of, lost
+from pidex.resolver.listing import is_of, listing_of, lost, project_of
 from pidex.resolver.past import Past
 from pidex.resolver.ruled import concerns_own, hides, is_open, own_pages, ruled
 from pidex.resolver.sheets import Sheets
@@ -112,7 +112,7 @@ class Resolver(History):
     def locate_at(self, index: str, digest: str, filename: str, at: int, *, by: Principal) -> File:
         """The file of a URL below a time, as `locate`."""
         visible = self.visible(index, by=by, action=Action.READ)
-        project = places.project_of(filename) if _storable(filename) else None
+        project = project_of(filename) if _storable(filename) else None
         if project is None or not visible.sees(project):
             raise NotFound(f"Index {index} has no file {filename}.")
         page = self.page_at(index, project, at, by=by)
@@ -354,7 +354,7 @@ class Resolver(History):
         self, conn: Connection, here: indexes.Index, filename: str, by: Principal, visible: Visibility
     ) -> File:
         """The file of that name, in any case, on the page of its project, whichever layer that comes from."""
-        project = places.project_of(filename)
+        project = project_of(filename)
         if project is None or not visible.sees(project):
             raise refusals.no_such(here, filename)
         return self._offered(conn, here, filename, project, by)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from pidex.catalogue import admissions, files, indexes, journal, places, projects, statuses, tombstones
 from pidex.catalogue.engine import Connection
-from pidex.core import folder, names
+from pidex.core import folder, names, upstreampages
+from pidex.core.errors import BadName
 from pidex.core.model import File, Page, Place, Status
 from pidex.core.permissions import Visibility
 
@@ -55,9 +56,17 @@ def versions_of(found: Sequence[File]) -> tuple[str, ...]:
     return tuple(names.normalized_version(version) for version in versions.values())
 
 
+def project_of(filename: str) -> str | None:
+    """The project that a file name says, of upstreams' own kinds too; None where it says none."""
+    try:
+        return upstreampages.identity(filename)[0]
+    except BadName:
+        return None
+
+
 def is_of(visible: Visibility, filename: str) -> bool:
     """Whether a file of that name would be of a project that may be seen; of none is of none."""
-    project = places.project_of(filename)
+    project = project_of(filename)
     return project is not None and visible.sees(project)
 
 

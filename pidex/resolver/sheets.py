@@ -8,9 +8,9 @@ import threading
 from collections import OrderedDict
 from typing import NamedTuple
 
-from pidex.core import names
+from pidex.core import names, upstreampages
 from pidex.core.errors import BadName
-from pidex.core.model import File, PackageType
+from pidex.core.model import Distribution, File, PackageType
 from pidex.core.upstreams import UpstreamFile, UpstreamPage
 from pidex.resolver.listing import ordered
 
@@ -73,7 +73,7 @@ class Sheets:
 def _as_file(file: UpstreamFile, project: str, upstream: str, index: str) -> File | None:
     """The file as we list it; None for one whose name is no package's, or another project's."""
     try:
-        named = names.parse(file.filename)
+        named = _named(file.filename)
     except BadName:
         return None
     if named.project != project:
@@ -101,6 +101,18 @@ def _as_file(file: UpstreamFile, project: str, upstream: str, index: str) -> Fil
         announced=file.metadata is not None or named.packagetype is PackageType.WHEEL,
         provenance=file.provenance,
     )
+
+
+def _named(filename: str) -> Distribution:
+    """What a file name says, of kinds too that we only pass on (MIR-6)."""
+    try:
+        return names.parse(filename)
+    except BadName:
+        project, version = upstreampages.identity(filename)
+    if filename.endswith(".whlx"):
+        return names.parse(filename.removesuffix("x"))
+    # What describes a release's wheels has no kind of its own, and installers that do not know it skip it.
+    return Distribution(filename, project, project, version, PackageType.SDIST, "source")
 
 
 def _tail(file: UpstreamFile, upstream: str) -> str:

@@ -222,3 +222,22 @@ def test_the_catalogue_of_what_is_held_may_vanish_in_between(house: House, upstr
     house.site.files.drop_project(None, None)
     assert house.get(url).body == PACKAGES[0][1]
     assert len(upstream.requests(".whl")) == 1, "the bytes are still there"
+
+
+def test_kinds_of_file_that_we_do_not_know_are_passed_on(tmp_path: Path) -> None:
+    """What describes a release's wheels, and wheels of a form to come (MIR-6): listed, had as they are."""
+    later = (("alpha-2.0-variants.json", b"{}"), ("alpha-2.0-py3-none-any.whlx", b"later"))
+    with local_upstream(PACKAGES[1], shape="html") as upstream:
+        for sample in later:
+            upstream.add(sample, project="alpha")
+        with House(tmp_path, upstream=upstream.url) as built:
+            settle(built.pidex.catalogue, built.pidex.settings, built.pidex.clock)
+            files = {
+                each["filename"]: each["url"] for each in built.get("/simple/alpha/", JSON).json()["files"]
+            }
+            assert set(files) == {PACKAGES[1][0], *dict(later)}
+            for filename, data in later:
+                answer = built.get(files[filename].removeprefix("../.."))
+                assert (answer.status, answer.body) == (200, data)
+            assert built.get("/pypi/alpha/json").status == 200
+            built.run(built.pidex.mirror.stop())

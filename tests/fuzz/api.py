@@ -47,7 +47,7 @@ def run(minutes: float, seed: int) -> int:
         words = [sys.executable, "-m", "pidex"]
         _call(*words, "user", "add", "ann", "--no-password", "--data", data)
         _call(*words, "grant", "add", "user:ann", "admin", "--data", data)
-        said = _call(*words, "token", "create", "ann", "--upload", "--data", data)
+        said = _call(*words, "token", "create", "ann", "--upload", "--delete", "--admin", "--data", data)
         token = re.search(r"\bpidex[-_][A-Za-z0-9_-]{20,}", said)
         assert token is not None, said
         with Server(folder, options=["--data", str(data)]) as server:

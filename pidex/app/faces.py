@@ -38,10 +38,11 @@ def worker(source: Source, number: int = 1, parent: int | None = None) -> Site:
     With `parent`, it waits until that process has the catalogue ready, and dies with it.
     """
     if parent is not None:
-        from pidex.processes import die_with  # noqa: PLC0415  # only workers of a server have it loaded
+        from pidex.processes import die_with, few_arenas  # noqa: PLC0415  # only workers of a server have it loaded
         from pidex.web import asgi  # noqa: F401, PLC0415  # while the main process is busy, too
 
         die_with(parent)
+        few_arenas()
     # Where threads read and write big pages, the loop gets its turn soon: after a fifth of the usual time.
     sys.setswitchinterval(SWITCH_SECONDS)
     settings = source.settings()

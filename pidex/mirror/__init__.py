@@ -230,6 +230,15 @@ class Mirror(Mirrored):
         """The files that lie here, unused for longest first."""
         return self.store.list_files()
 
+    def forget(self, project: str) -> tuple[int, int]:
+        """Drop what is held of a project, of whichever upstream: how many files, and how many pages."""
+        files = [row.sha256 for row in self.store.list_files() if row.project == project]
+        for sha256 in files:
+            self.files.cache.delete(sha256)
+        self.store.drop_files(files)
+        upstreams = [upstream for upstream, name, _, _ in self.store.list_pages() if name == project]
+        return len(files), sum(self.store.drop_pages(upstream, project) for upstream in upstreams)
+
     def failing(self) -> Mapping[str, str]:
         """The upstreams of which a page could not be had just now in this process, with what was said."""
         now = self._clock()

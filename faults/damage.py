@@ -23,9 +23,12 @@ from pidex.core.errors import CatalogueError
 from pidex.core.model import DEFAULT_INDEX, OPERATOR
 
 FILES = 40
-#: Values that mean nothing to pidex: a device's number changes by a mount, and how often a file that is not
-#: whole was looked at is a matter of patience.
-MEANINGLESS = {("places", "device"), ("files", "device"), ("places", "looks"), ("places", "next_look")}
+#: Values that mean nothing by themselves: a device's number changes by a mount, the ctime of listed bytes by
+#: each name that they get (they are hashed then, and that decides), and how often a file that is not whole was
+#: looked at is a matter of patience.
+MEANINGLESS = {
+    ("places", "device"), ("files", "device"), ("files", "ctime_ns"), ("places", "looks"), ("places", "next_look"),
+}  # fmt: skip
 #: Bytes of a page of the catalogue.
 PAGE_BYTES = 4096
 

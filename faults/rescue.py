@@ -22,6 +22,8 @@ from faults.server import Broken, Server, environment, free_port
 
 #: Clients that upload, and seconds that they work before a backup and while it is taken.
 CLIENTS, BEFORE_SECONDS = 3, 0.5
+#: Between two uploads of a client, in seconds: a hundred rounds shall not fill the disk.
+PAUSE_SECONDS = 0.05
 
 
 class Load:
@@ -58,7 +60,8 @@ class Load:
                 with self._lock:
                     self.added[filename] = (time.time(), hashlib.sha256(data).hexdigest())
                 mine.append((filename, project))
-            if mine and chance.random() < 0.2:
+            time.sleep(PAUSE_SECONDS)
+            if mine and chance.random() < 0.45:
                 filename, project = mine.pop(chance.randrange(len(mine)))
                 path = f"{API}/{project}/files/{filename}"
                 if asyncio.run(ask(self._port, "DELETE", path, {})).status in (200, 204):

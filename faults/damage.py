@@ -24,10 +24,10 @@ from pidex.core.model import DEFAULT_INDEX, OPERATOR
 
 FILES = 40
 #: Values that mean nothing by themselves: a device's number changes by a mount, the ctime of listed bytes by
-#: each name that they get (they are hashed then, and that decides), and how often a file that is not whole was
-#: looked at is a matter of patience.
+#: each name that they get (then their hash decides), and looks at what is not whole are a matter of patience.
 MEANINGLESS = {
-    ("places", "device"), ("files", "device"), ("files", "ctime_ns"), ("places", "looks"), ("places", "next_look"),
+    ("places", "device"), ("places", "looks"), ("places", "next_look"), ("files", "device"),
+    ("files", "ctime_ns"),
 }  # fmt: skip
 #: Bytes of a page of the catalogue.
 PAGE_BYTES = 4096

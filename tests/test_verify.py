@@ -334,6 +334,30 @@ def apart(path: Path) -> None:
     copy.rename(path)
 
 
+def test_each_engine_is_compared_and_mended(catalogue: Catalogue, tmp_path: Path) -> None:
+    house = Checked(tmp_path, catalogue)
+    house.put(samples.wheel("demo", "1.0"))
+    house.put(samples.sdist("demo", "1.0"))
+    house.reconciler.scan()
+    curated_release(house)
+    assert house.differences(deep=True) == ()
+    with catalogue.write() as conn:
+        conn.exec_driver_sql("update files set md5 = 'x'")
+        conn.exec_driver_sql("delete from contents")
+        conn.exec_driver_sql("update projects set files = 9")
+    assert {"row", "contents", "project"} & set(house.codes())
+    assert house.mend() == ()
+    with catalogue.write() as conn:
+        conn.exec_driver_sql("update audit set actor = 'eve' where id = 1")
+    assert house.codes() == ["audit"]
+
+
+def curated_release(house: Checked) -> None:
+    accounts = Accounts(house.catalogue, house.catalogue.probe(), clock=time.time, key=b"key")
+    curator = Curator(house.catalogue, house.storage, house.intake, accounts, time.time)
+    curator.yank("main", "demo", version="1.0", reason="bad", by=OPERATOR)
+
+
 def test_each_index_is_compared(house: Checked) -> None:
     with house.catalogue.write() as conn:
         indexes.ensure(conn, "second", time.time())

@@ -19,8 +19,11 @@ from typing import Any
 
 import pytest
 
+from pidex.backends.cache import Cache
 from pidex.catalogue import indexes, places, problems, snapshots, soundness
 from pidex.catalogue.engine import Catalogue
+from pidex.catalogue.expendable import Expendable
+from pidex.catalogue.mirrored import Store
 from pidex.core.model import Place, PlaceState, Problem, Stat
 from pidex.doctor import CHECKS, Check, Target, examine, machine, reach
 from tests.accounts.test_htpasswd import HASHES
@@ -66,6 +69,7 @@ def test_a_good_set_up_is_well_and_left_as_it_was(target: Target) -> None:
     assert unwell == []
     missing = {name for name, _ in CHECKS} - {each.name for each in checks}
     assert missing == {
+        "mirror",
         "nesting",
         "passwords",
         "certificate",
@@ -463,3 +467,19 @@ def test_the_public_url(target: Target, certificates: Path, monkeypatch: pytest.
         assert "Clients do not trust the certificate of https://127.0.0.1" in said(secure, "public URL")
         monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "year.pem"))
         assert [each.state for each in found(secure, "public URL")] == ["ok"]
+
+
+def test_wrong_files_of_upstreams(target: Target) -> None:
+    assert found(target, "mirror") == [], "no upstream was ever used"
+    expendable = Expendable(target.data / "cache.db")
+    with contextlib.closing(expendable):
+        Store(expendable).note_use("up", 1e9)
+    assert [check.state for check in found(target, "mirror")] == ["ok"]
+    cache = Cache(target.data / "mirror")
+    staged = cache.stage(0)
+    staged.write(b"other bytes")
+    cache.quarantine(staged, "demo-1.0.tar.gz", {"filename": "demo-1.0.tar.gz", "reason": "other bytes"})
+    staged.discard()
+    (check,) = found(target, "mirror")
+    assert check.state == "warn"
+    assert "demo-1.0.tar.gz" in check.sentence

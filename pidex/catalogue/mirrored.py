@@ -107,12 +107,12 @@ class Store:
 
         def find(conn: Connection) -> PageRow | None:
             row = conn.execute(_BODY if body else _PAGE, {"u": upstream, "p": project}).first()
-            if row is None or not body:
-                return None if row is None else PageRow(*row)
-            fetched, until, digest, packed, seen = row
-            return PageRow(fetched, until, digest, _unpacked(packed), _unpacked(seen))
+            return None if row is None else PageRow(*row)
 
-        return self._run(find, None)
+        row = self._run(find, None)
+        if row is None or not body:
+            return row
+        return row._replace(body=_unpacked(row.body), seen=_unpacked(row.seen))
 
     def put_page(self, upstream: str, project: str, row: PageRow) -> None:
         """Hold a page in the place of what was held."""

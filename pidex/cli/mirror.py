@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 #: Files that are fetched at the same time.
 AT_ONCE = 8
-#: Bytes of a requirements file.
-REQUIREMENTS_BYTES = 1024 * 1024
+#: Characters of a requirements file.
+REQUIREMENTS_CHARACTERS = 1024 * 1024
 
 
 @click.group("mirror", context_settings=HELP)
@@ -40,9 +40,7 @@ def command() -> None:
 
 @command.command("add", context_settings=HELP)
 @click.argument("requirements", nargs=-1)
-@click.option(
-    "-r", "files", multiple=True, type=click.Path(exists=True, dir_okay=False), help="Read them here."
-)
+@click.option("-r", "files", multiple=True, type=click.Path(), help="Read them here.")
 @click.option(
     "--python", "pythons", metavar="X.Y,...", help="For these Pythons. Default: the one that runs this."
 )
@@ -224,9 +222,13 @@ def _words(text: str | None) -> Sequence[str]:
 
 def _lines(path: Path) -> Iterator[str]:
     """The requirements of a file: without comments, hashes and options."""
-    if path.stat().st_size > REQUIREMENTS_BYTES:
-        raise BadRequest(f"{path} is longer than {REQUIREMENTS_BYTES:,} bytes.")
-    text = path.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ")
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(REQUIREMENTS_CHARACTERS + 1).replace("\\\n", " ")
+    except OSError as error:
+        raise BadRequest(f"{path} cannot be read: {error.strerror}.") from None
+    if len(text) > REQUIREMENTS_CHARACTERS:
+        raise BadRequest(f"{path} is longer than {REQUIREMENTS_CHARACTERS:,} characters.")
     for line in text.splitlines():
         stripped = line.partition(" #")[0].partition(" --hash")[0].strip()
         if stripped.startswith(("-r ", "--requirement", "-c ", "--constraint", "-e ")):

@@ -36,6 +36,7 @@ CHECKS: tuple[tuple[str, Callable[[Target, Clock], Findings]], ...] = (
     ("catalogue", contents.catalogue),
     ("snapshots", contents.snapshot),
     ("files", contents.files),
+    ("mirror", contents.mirror),
     ("passwords", contents.passwords),
     ("certificate", reach.certificate),
     ("port", reach.port),

@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 
 from pidex import accounts
+from pidex.backends.cache import Cache
 from pidex.catalogue import indexes, places, problems, snapshots, soundness
 from pidex.catalogue.engine import Catalogue
+from pidex.catalogue.expendable import Expendable
+from pidex.catalogue.mirrored import Store
 from pidex.core.errors import CatalogueError
 from pidex.core.model import DEFAULT_INDEX, PlaceState
 from pidex.doctor.finding import Clock, Findings, Target, fail, ok, warn
@@ -101,6 +104,24 @@ def files(target: Target, _: Clock) -> Findings:
         )
     if not found and not any(each.state is not PlaceState.UNREAD for each in unfinished):
         yield ok("No file is pending or refused.")
+
+
+def mirror(target: Target, _: Clock) -> Findings:
+    """Upstreams sent the files that they declared."""
+    if not (target.data / "cache.db").exists():
+        return
+    expendable = Expendable(target.data / "cache.db")
+    with closing(expendable):
+        store = Store(expendable)
+        used, pages = store.lists(), store.list_pages()
+    wrong = Cache(target.data / "mirror").quarantined()
+    if wrong:
+        yield warn(
+            f"{len(wrong)} files were not what their upstream declared, such as {wrong[0].get('filename')}.",
+            "Run `pidex mirror status`, and tell whoever runs the upstream.",
+        )
+    if used and not wrong:
+        yield ok(f"{len(pages)} pages of {len(used)} upstreams are held.")
 
 
 def passwords(target: Target, _: Clock) -> Findings:

@@ -24,6 +24,8 @@ PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 60.0
 FAILURES = 10_000
 #: Pages that are kept unpacked, and their files in all: about a kilobyte each.
 UNPACKED_PAGES, UNPACKED_FILES = 256, 20_000
+#: Seconds for which it is not looked again whether another process holds a newer page.
+LOOKED_SECONDS = 1.0
 #: A page that was confirmed so lately, in seconds, is not asked for again, whatever a client wishes.
 FORCED_SECONDS = 1.0
 #: Files of a page that are asked for one by one where it lacks sizes and times, and seconds to wait for that.
@@ -58,6 +60,7 @@ class HeldPages:
         self._unpacked: OrderedDict[tuple[str, str], tuple[bytes, UpstreamPage]] = OrderedDict()
         self._files = 0
         self._noted: dict[str, float] = {}
+        self._looked: dict[tuple[str, str], tuple[PageRow, float]] = {}
         self.failures: OrderedDict[tuple[str, str], Failure] = OrderedDict()
         self._flights: dict[tuple[str, str], asyncio.Task[None]] = {}
         #: Called with a page that was fetched, on the loop.
@@ -72,7 +75,7 @@ class HeldPages:
         exist is never stale: it is forgotten.
         """
         now = self._clock()
-        row = self._store.find_page(upstream, project, body=False)
+        row = self._row(upstream, project, now)
         failure = self.failures.get((upstream, project))
         if failure is not None and failure.until <= now:
             failure = None
@@ -94,9 +97,29 @@ class HeldPages:
         self._connections.in_background(lambda: self.renew(upstream, project))
         return Held(page, row.fetched, now + RENEWING_SECONDS)
 
+    def _row(self, upstream: str, project: str, now: float) -> PageRow | None:
+        """What is held of a page, without its contents; as it was a moment ago, where it was looked at then.
+
+        Who resolves looks at a page for each of its files. Where it turns out to have vanished, that is found
+        out with its contents.
+        """
+        key = (upstream, project)
+        row, looked = self._looked.get(key, (None, 0.0))
+        if row is not None and 0 <= now - looked < LOOKED_SECONDS:
+            return row
+        row = self._store.find_page(upstream, project, body=False)
+        if row is not None:
+            self._look(key, row, now)
+        return row
+
+    def _look(self, key: tuple[str, str], row: PageRow, now: float) -> None:
+        if len(self._looked) >= UNPACKED_PAGES:
+            self._looked.clear()
+        self._looked[key] = (row, now)
+
     def file(self, upstream: str, project: str, url: str) -> UpstreamFile | None:
         """A file of a held page as its upstream lists it."""
-        row = self._store.find_page(upstream, project, body=False)
+        row = self._row(upstream, project, self._clock())
         page = None if row is None or row.digest is None else self._page(upstream, project, row.digest)
         return None if page is None else next((file for file in page.files if file.url == url), None)
 
@@ -118,6 +141,7 @@ class HeldPages:
         page = None if row is None or row.body is None else records.unpack(row.body)
         if page is None:
             # Damaged: as good as not there, and fetched again whole.
+            self._looked.pop(key, None)
             self._store.drop_pages(upstream, project)
             return None
         assert row is not None
@@ -187,6 +211,7 @@ class HeldPages:
                 raise
             return
         self.failures.pop((upstream, project), None)
+        self._looked.pop((upstream, project), None)
         now = self._clock()
         if now - self._noted.get(upstream, 0.0) > NOTE_SECONDS:
             self._noted[upstream] = now
@@ -210,8 +235,10 @@ class HeldPages:
             mended = records.repaired(page, seen)
             digest, body = records.pack(mended)
             packed = records.pack_sightings(seen)
-            self._store.put_page(upstream, project, PageRow(now, now + max_age, digest, body, packed))
+            row = PageRow(now, now + max_age, digest, body, packed)
+            self._store.put_page(upstream, project, row)
             self._remember((upstream, project), digest, mended)
+            self._look((upstream, project), row._replace(body=None, seen=None), now)
 
         before = records.unpack_sightings(None if row is None else row.seen)
         seen = records.sight(told, before, int(now * 1_000_000))

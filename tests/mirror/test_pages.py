@@ -152,11 +152,13 @@ def test_a_store_that_vanishes_or_is_damaged_costs_a_request(rig: Rig) -> None:
     asyncio.run(rig.mirror.refresh(NAME, "demo"))
     damage = "update upstream_pages set body = x'00', digest = x'01'"
     rig.expendable.run(lambda conn: conn.exec_driver_sql(damage), None, write=True)
+    rig.clock.now += 2
     assert rig.mirror.find_page(NAME, "demo") is None
     asyncio.run(rig.mirror.refresh(NAME, "demo"))
     assert rig.mirror.find_page(NAME, "demo") is not None
     for path in rig.place.glob("cache.db*"):
         path.unlink()
+    rig.clock.now += 2
     assert rig.mirror.find_page(NAME, "demo") is None
     asyncio.run(rig.mirror.refresh(NAME, "demo"))
     assert rig.mirror.find_page(NAME, "demo") is not None

@@ -16,7 +16,7 @@ from pidex.core.interfaces import Clock
 from pidex.core.layers import Origin
 from pidex.core.listing import EVERYTHING
 from pidex.core.metadata import Metadata
-from pidex.core.model import File, Page, Principal
+from pidex.core.model import File, Page, Principal, Status
 from pidex.core.permissions import Visibility
 from pidex.core.pypijson import chosen_version, metadata_file
 from pidex.resolver import Resolver
@@ -241,7 +241,8 @@ def _document(conn: Connection, index: indexes.Index, project: str, now: float) 
     listing = listing_of(conn, index, project)
     if listing is None:
         return None
-    page = replace(listing.page, files=listing.files)
+    # Of what is quarantined the texts are kept, with its status: it may come back.
+    page = replace(listing.page, files=listing.files, status=Status.ACTIVE)
     if concerns_own(conn, index):
         page = ruled(conn, (index,), page, None, now).page
     files = page.files

@@ -58,6 +58,7 @@ def test_every_setting_has_three_forms(tmp_path: Path) -> None:
         "folders": (["a", "b"], f"a{os.pathsep}b"),
         "trusted_proxies": (["10.0.0.0/8", "unix"], "10.0.0.0/8, unix"),
         "guard": (["list", "update"], "list,UPDATE"),
+        "upstream": (["pypi", "http://x.example/simple/"], "pypi, http://x.example/simple/"),
         "access_log": (False, "no"),
         "prefix": ("/a/b", "a/b/"),
         "host": ("::1", "[::1]"),

@@ -25,7 +25,8 @@ PRIVATE = (package(SECRET), samples.sdist(SECRET, "1.0"))
 NEVER = "absent-thing"
 HEX = "0" * 64
 PATHS = (
-    "/", "/health", "/-/health", "/-/metrics", "/favicon.ico", "/robots.txt", "/-/static/a/b",
+    "/", "/health", "/-/health", "/-/livez", "/-/readyz", "/-/metrics",
+    "/favicon.ico", "/robots.txt", "/-/static/a/b",
     "/simple", "/simple/", "/simple/?format=application/vnd.pypi.simple.v1%2Bjson", "/main/simple/",
     "/simple/{name}", "/simple/{name}/", "/main/simple/{name}/", "/simple/{spelled}/", "/simple/{name}/?x=1",
     "/packages", "/packages/", "/packages/{file}", "/packages/{file}.metadata", "/packages/{file}.asc",

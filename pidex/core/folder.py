@@ -28,6 +28,7 @@ def roots_of(roots: Iterable[int], index: str, number: int) -> list[int]:
     first = first_root(index, number)
     return sorted(root for root in roots if first <= root < first + MOST_ROOTS)
 
+
 #: What decides whether a file must be read again: size, mtime, ctime and inode (see `mark`), in 32 bytes,
 #: since one is held for every file.
 Mark = bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import pwd
 import shutil
@@ -25,6 +26,17 @@ os.environ.setdefault("PIDEX_NO_UPSTREAM", "yes")
 
 POSTGRES_USER = "postgres"
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """What commands that run in the process of the tests do to logging ends with the test."""
+    loggers = [logging.getLogger(name) for name in ("pidex", "_granian")]
+    kept = [([*each.handlers], each.propagate, each.level, each.disabled) for each in loggers]
+    yield
+    for each, (handlers, propagate, level, disabled) in zip(loggers, kept, strict=True):
+        each.handlers[:], each.propagate, each.disabled = handlers, propagate, disabled
+        each.setLevel(level)
 
 
 class Postgres:

@@ -36,8 +36,10 @@ def call(
     """
     from pidex.ingress import control
 
+    there = data_dir(settings, environment())
+    if os.path.exists(there):
+        owned(there)  # who may not even write there is told whose it is
     data = data_dir(settings, environment(), create=True, warn=lambda text: click.echo(text, err=True))
-    owned(data)
     try:
         return control.ask(data, name, args, files=files, progress=progress)
     except (ConnectionError, FileNotFoundError):

@@ -69,6 +69,8 @@ async def _feed(process: Process, body: AsyncIterator[bytes]) -> None:
     assert process.stdin is not None
     try:
         async for data in body:
+            if process.stdin.is_closing():  # uvloop's pipes raise RuntimeError then
+                raise BrokenPipeError
             process.stdin.write(data)
             await process.stdin.drain()
     except (BrokenPipeError, ConnectionResetError):

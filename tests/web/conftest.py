@@ -23,6 +23,7 @@ PACKAGES = (
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Nobody changes this one."""
     with House(tmp_path_factory.mktemp("house"), *PACKAGES) as built:
+        built.closed_to_changes = True
         yield built
 
 

@@ -51,6 +51,7 @@ class House:
         self.loop = asyncio.new_event_loop()
         self.site: Site = app.site(self.pidex, None)
         self._reconciler = self.pidex.reconciler()
+        self.closed_to_changes = False
         self.scan()
 
     def scan(self) -> None:
@@ -59,6 +60,7 @@ class House:
 
     def add(self, package: samples.Sample) -> Path:
         """Put a package into the folder and have it listed."""
+        assert not self.closed_to_changes, "other tests read this house: ask for one of your own"
         path = samples.write(self.folder, package)
         self.scan()
         return path

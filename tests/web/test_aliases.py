@@ -7,7 +7,6 @@ import json
 import pytest
 
 from pidex.web.aliases import place
-from tests import samples
 from tests.web.driver import House
 
 INDEXES = ("main", "dev", "pypi-copy")
@@ -36,7 +35,6 @@ def test_which_addresses_are_known(path: str, found: object) -> None:
 
 
 def test_an_installer_with_an_old_address_gets_what_it_asks_for(house: House) -> None:
-    house.add(samples.wheel("demo", "1.0"))
     new = house.get("/simple/demo/", accept="application/vnd.pypi.simple.v1+json")
     for old in ("/root/pypi/+simple/demo/", "/root/main/+simple/demo/", "/repository/main/simple/demo/"):
         answer = house.get(old, accept="application/vnd.pypi.simple.v1+json")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -14,42 +13,19 @@ from typing import Any, NamedTuple
 
 from pidex.core import addresses, agreement
 from pidex.core.errors import ConfigError
+from pidex.settings import Meta, allowed, read, shown
+
+__all__ = [
+    "Effective", "Meta", "Settings", "allowed", "data_dir", "environment", "explain", "flag", "load",
+    "served_folders", "settings_fields", "shown",
+]  # fmt: skip
 
 ENV_PREFIX = "PIDEX_"
 #: Bytes read of a configuration file at most.
 FILE_LIMIT = 1 << 20
-TRUTH = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
-NUMBERS = {"integer": "-?[0-9]+", "number": r"-?[0-9]+(\.[0-9]+)?"}
 #: A variable of the scripts of a checkout: where their virtual environment is. No setting.
 OUTSIDE = f"{ENV_PREFIX}VENV"
 GUARDS = ("list", "download", "update")
-
-
-class Meta(NamedTuple):
-    """What is known of one setting: read by the command line, the documentation's test and the schema."""
-
-    kind: str  # text, integer, number, boolean, choice, path, paths, words
-    doc: str
-    flags: tuple[str, ...] = ()
-    unit: str | None = None
-    choices: tuple[str, ...] = ()
-    least: float | None = None
-    most: float | None = None
-    pattern: str | None = None  # a regular expression for the whole value
-    check: Callable[[str], str] | None = None  # makes the value, or raises ValueError
-    allowed: str | None = None  # what pattern and check ask for, as a noun phrase
-    in_file: bool = True
-    optional: bool = False  # the default is None
-    many: bool = False  # may be given several times on the command line
 
 
 class Effective(NamedTuple):
@@ -95,7 +71,8 @@ class Settings:
         1, "integer", "Processes that answer requests.", least=1, most=256)
     data: Path | None = _setting(
         None, "path", "The data directory: catalogue, kept copies, snapshots. Default: `.pidex-NAME` beside"
-        " the first folder NAME; where that cannot be written, `$XDG_STATE_HOME/pidex/NAME-HASH`.")
+        " the first folder NAME; where that cannot be written, or there is a bucket and no folder,"
+        " `$XDG_STATE_HOME/pidex/NAME-HASH`.")
     prefix: str = _setting(
         "", "text", "The path below which everything is served, such as `/python`.",
         pattern=r"/*+((?!\.\.?(/|$))[A-Za-z0-9._~-]+(/|$))*/*",
@@ -204,6 +181,33 @@ class Settings:
     mirror_age: float = _setting(
         90.0, "number", "How long a file of an upstream is kept that nobody uses.", unit="days", least=0.01,
         most=36500)
+    storage: str | None = _setting(
+        None, "text", "A bucket in which uploads and what is promoted are kept: s3://BUCKET/PREFIX, gs:// or"
+        " az:// (Azure). Indexes that have folders keep using them.",
+        pattern=r"(s3|gs|az)://[A-Za-z0-9._-]{1,255}(/[A-Za-z0-9._=-]{1,255}){0,16}/?|file:///[^?#]{1,1024}",
+        check=lambda text: text.rstrip("/"), allowed="a URL such as s3://bucket/prefix, gs:// or az://")
+    storage_endpoint: str | None = _setting(
+        None, "text", "The URL of the object server, where it is not the cloud's own.",
+        check=lambda text: addresses.url(text).rstrip("/"),
+        allowed="an http or https URL without credentials or a query")
+    storage_region: str | None = _setting(
+        None, "text", "The region of the bucket, such as eu-central-1.", pattern=r"[A-Za-z0-9-]{1,64}",
+        allowed="the name of a region")
+    storage_credentials: Path | None = _setting(
+        None, "path", "A TOML file with the keys for the bucket, such as `aws_access_key_id`, readable by pidex"
+        " alone. Default: the variables that the cloud's own tools read, such as AWS_ACCESS_KEY_ID,"
+        " else the machine's role.")
+    storage_ca: Path | None = _setting(
+        None, "path", "Certificates (PEM) of an authority that the object server's was signed by.")
+    storage_timeout: float = _setting(
+        30.0, "number", "How long one request to the object server may take.", unit="seconds", least=1,
+        most=600)
+    storage_redirect: bool = _setting(
+        False, "boolean", "Send clients to the bucket for files, by URLs that are good for a few minutes, in"
+        " place of handing the bytes on. They have to reach the bucket.")
+    storage_cache: float = _setting(
+        10.0, "number", "Files of the bucket that are kept on this machine's disk to be read again, the ones"
+        " read longest ago deleted first.", unit="GiB", least=0.001, most=1e6)
     snapshots: int = _setting(
         7, "integer", "Daily snapshots of the catalogue to keep; 0 takes none.", least=0, most=3650)
     scrub_days: float = _setting(
@@ -267,7 +271,7 @@ def explain(flags: Mapping[str, object], environ: Mapping[str, str]) -> list[Eff
     values: dict[str, tuple[object, str]] = {}
     for name, (raw, origin) in found.items():
         try:
-            values[name] = (_read(known[name], raw, typed=True, base=here), origin)
+            values[name] = (read(known[name], raw, typed=True, base=here), origin)
         except (ValueError, TypeError, RuntimeError):
             faults.append(_wrong(origin, known[name], raw))
     path = values.get("config", (None, ""))[0]
@@ -277,7 +281,7 @@ def explain(flags: Mapping[str, object], environ: Mapping[str, str]) -> list[Eff
                 faults.append(_unknown(f"key in {path}", key, [n for n, m in known.items() if m.in_file]))
                 continue
             try:  # checked even where something stronger is given
-                values.setdefault(key, (_read(known[key], raw, typed=False, base=path.parent), str(path)))
+                values.setdefault(key, (read(known[key], raw, typed=False, base=path.parent), str(path)))
             except (ValueError, TypeError, RuntimeError):
                 faults.append(_wrong(f"{key} in {path}", known[key], raw))
     if faults:
@@ -322,106 +326,9 @@ def _file(path: Path, faults: list[str]) -> dict[str, object]:
     return {}
 
 
-def _read(meta: Meta, raw: object, *, typed: bool, base: Path) -> object:
-    """The value of a raw one; `typed`: text may stand for numbers and lists. ValueError where not allowed."""
-    text = raw if isinstance(raw, str) else None
-    if raw == "" and meta.optional:  # takes back what a weaker source says
-        return None
-    match meta.kind:
-        case "boolean":
-            value = TRUTH.get(text.strip().lower()) if typed and text is not None else raw
-            if not isinstance(value, bool):
-                raise ValueError
-            return value
-        case "integer" | "number":
-            return _number(meta, raw if text is None or not typed else text.strip(), typed)
-        case "path":
-            return _path(raw, base)
-        case "paths":
-            parts = raw.split(os.pathsep) if isinstance(raw, str) and typed else raw
-            return tuple(dict.fromkeys(_path(part, base) for part in _items(parts)))
-        case "words":
-            parts = raw.split(",") if isinstance(raw, str) and typed else raw
-            words = [_word(meta, part) for part in _items(parts) if part != ""]
-            return frozenset(words) if meta.choices else tuple(dict.fromkeys(words))
-        case _:
-            return _word(meta, raw)
-
-
-def _items(raw: object) -> list[object]:
-    if isinstance(raw, (str, os.PathLike)):
-        return [raw]
-    if not isinstance(raw, (list, tuple, set, frozenset)):
-        raise ValueError
-    return list(raw)
-
-
-def _number(meta: Meta, raw: object, typed: bool) -> object:
-    value: float
-    if isinstance(raw, str):
-        if not typed or len(raw) > 30 or not re.fullmatch(NUMBERS[meta.kind], raw):
-            raise ValueError
-        value = int(raw) if meta.kind == "integer" else float(raw)
-    elif isinstance(raw, bool) or not isinstance(raw, (int,) if meta.kind == "integer" else (int, float)):
-        raise ValueError
-    else:
-        value = raw if meta.kind == "integer" else float(raw)
-    if not (meta.least is None or value >= meta.least) or not (meta.most is None or value <= meta.most):
-        raise ValueError
-    return value
-
-
-def _path(raw: object, base: Path) -> Path:
-    if not isinstance(raw, (str, Path)) or str(raw) == "" or "\0" in str(raw):
-        raise ValueError
-    return base / Path(raw).expanduser()  # `..` stays: behind a symbolic link it means something else
-
-
-def _word(meta: Meta, raw: object) -> str:
-    if not isinstance(raw, str) or "\0" in raw:
-        raise ValueError
-    word = raw.strip()
-    if meta.choices:
-        word = word.lower()
-        if word not in meta.choices:
-            raise ValueError
-    if meta.pattern and not re.fullmatch(meta.pattern, word):
-        raise ValueError
-    return meta.check(word) if meta.check else word
-
-
-def allowed(meta: Meta) -> str:
-    """What a setting may be, as a noun phrase for a sentence."""
-    if meta.allowed:
-        return meta.allowed
-    if meta.choices:
-        first, last = ", ".join(meta.choices[:-1]), meta.choices[-1]
-        one = meta.kind == "choice"
-        return f"{first} or {last}" if one else f"some of {first} and {last}, separated by commas"
-    if meta.kind in ("integer", "number"):
-        unit = f" {meta.unit}" if meta.unit else ""
-        number = "a whole number" if meta.kind == "integer" else "a number"
-        return f"{number} from {meta.least:g} to {meta.most:.0f}{unit}"
-    words = {"boolean": "true or false", "path": "a path", "paths": "one or more folders"}
-    return words.get(meta.kind, "text")
-
-
-def shown(value: object) -> Any:
-    """A value as people and JSON may see it: paths as text, sets sorted, credentials in URLs masked."""
-    if isinstance(value, (tuple, list)):
-        return [shown(each) for each in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(shown(each) for each in value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, (str, Path)):
-        return re.sub(r"://[^/@\s]*@", "://***@", str(value))
-    return value
-
-
 def served_folders(settings: Settings) -> tuple[Path, ...]:
-    """The folders to serve. Raises `ConfigError` where there is none, or one is missing or unreadable."""
-    if not settings.folders:
+    """The folders to serve, none where there is a bucket. Raises `ConfigError` where one cannot be read."""
+    if not settings.folders and settings.storage is None:
         raise ConfigError(
             "No folder to serve is named. Run `pidex serve FOLDER`, or set folders in the"
             " configuration file or PIDEX_FOLDERS."
@@ -452,7 +359,10 @@ def data_dir(
     cannot be written.
     """
     chosen = settings.data
-    if chosen is None:
+    if chosen is None and not settings.folders and settings.storage is not None:
+        bucket = Path(settings.storage.partition("://")[2])
+        chosen = _state_dir(bucket, environment() if environ is None else environ)
+    elif chosen is None:
         first = served_folders(settings)[0].resolve()
         chosen = first.parent / f".pidex-{first.name or 'root'}"
         apart = not any(chosen.is_relative_to(each.resolve()) for each in settings.folders)

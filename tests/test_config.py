@@ -317,6 +317,11 @@ EXAMPLES: dict[str, object] = {
     "ftp_host": "0.0.0.0",
     "ftp_passive_ports": "60000-60100",
     "ftp_masquerade": "192.0.2.10",
+    "storage": "s3://packages/pidex",
+    "storage_endpoint": "https://objects.example.org",
+    "storage_region": "eu-central-1",
+    "storage_credentials": "/etc/pidex/bucket.toml",
+    "storage_ca": "/etc/pidex/bucket-ca.pem",
 }
 
 

@@ -35,8 +35,8 @@ CAPPED = {
 }
 #: Calls whose pattern is made when they run, and what holds it instead.
 MADE = {
-    ("pidex.config", "meta.pattern"): "test_patterns_of_settings",
-    ("pidex.config", "NUMBERS[meta.kind]"): "the text has 30 characters at most",
+    ("pidex.settings", "meta.pattern"): "test_patterns_of_settings",
+    ("pidex.settings", "NUMBERS[meta.kind]"): "the text has 30 characters at most",
     ("pidex.resolver.layered", "'|'.join((fnmatch.translate(each.pattern) for each in kept))"): (
         "globs of reservations, which Python translates without backtracking"
     ),

@@ -18,6 +18,9 @@ from faults.client import Answer, Cut, ask
 from faults.history import History, Name, State
 from faults.load import JSON, Clone
 from faults.server import Broken
+from pidex import app
+from pidex.app import upkeep
+from pidex.core.model import OPERATOR
 
 #: Seconds that a page may be busy after a start, and a folder until all of it was read.
 PATIENCE_SECONDS = 30.0
@@ -103,6 +106,23 @@ def at_rest(folder: Path, data: Path, found: dict[str, str]) -> None:
     for path in data.iterdir():
         if path.name.endswith((".part", ".new", ".tmp")):
             raise Broken(f"left in the data directory: {path.name}")
+
+
+def verified(folder: Path, data: Path, *, deep: bool = False) -> None:
+    """`pidex verify` finds nothing, beside the server or without one; `deep`: it reads every byte, too."""
+    settings = app.Source({"folders": (str(folder),), "data": str(data), "no_upstream": True}, {}).settings()
+    end = time.monotonic() + PATIENCE_SECONDS
+    with closing(app.build(settings, {}, create=False)) as pidex:
+        verifier = upkeep.verifier(pidex)
+        while True:
+            found = verifier.confirmed(verifier.verify(deep=deep, by=OPERATOR), by=OPERATOR).differences
+            if not found:
+                return
+            # What a kill cut off is put right within the first moments of the next start.
+            if time.monotonic() > end:
+                said = "; ".join(each.sentence for each in found[:5])
+                raise Broken(f"verify finds {len(found)} differences: {said}")
+            time.sleep(0.2)
 
 
 def catalogue(data: Path, *, whole: bool = False) -> tuple[int, int]:

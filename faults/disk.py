@@ -92,6 +92,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
             counts["recoveries"] += 1
         check.at_rest(folder, place / "data", check.everything(server.port))
         check.catalogue(place / "data", whole=True)
+        check.verified(folder, place / "data", deep=True)
         if server.tracebacks():
             raise Broken(f"tracebacks in the log: {server.tail()}")
     except Broken as error:

@@ -38,6 +38,7 @@ class Kills:
     seed: int
     history: History = field(default_factory=History)
     starts: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     hits: Counter[str] = field(default_factory=Counter)
     rounds: int = 0
     serial: tuple[int, int] = (0, 0)
@@ -93,6 +94,7 @@ class Kills:
         if self.chance.random() < 0.15:
             self._die_in_repair()
         self.starts.append(self.server.start())
+        self.processor.append(self.server.started_with)
         fresh = [name for name in self.history.names.values() if name.filename not in known]
         older = [name for name in self.history.names.values() if name.filename in known]
         touched = {name.project for name in fresh}
@@ -103,6 +105,8 @@ class Kills:
         if serial < self.serial:
             raise Broken(f"serials went back: {self.serial} to {serial}")
         self.serial = serial
+        check.verified(self.folder, self.data)
+        self.history.counts["verified"] += 1
         if self.rounds % WHOLE_ROUNDS == 0:
             self._whole()
 
@@ -142,6 +146,7 @@ class Kills:
                 time.sleep(0.2)
                 found = check.everything(self.server.port)
         check.catalogue(self.data, whole=True)
+        check.verified(self.folder, self.data, deep=True)
 
     def figures(self) -> dict[str, object]:
         """What this run saw."""
@@ -152,6 +157,7 @@ class Kills:
             "steps_reached": len(self.hits),
             "start_median": round(statistics.median(self.starts), 2) if self.starts else None,
             "start_most": round(max(self.starts), 2) if self.starts else None,
+            "start_processor_median": round(statistics.median(self.processor), 2) if self.processor else None,
             **self.history.counts,
         }
 

@@ -188,6 +188,8 @@ class Cuts:
                 raise Broken(f"of one push {sorted(group)} a part is there: {name in found}")
         check.at_rest(folder, data, found)
         check.catalogue(data, whole=True)
+        check.verified(folder, data)
+        self.counts["verified"] += 1
         self.counts["files whole"] += len(found)
 
 

@@ -8,6 +8,7 @@ import hashlib
 import random
 import shutil
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -69,8 +70,9 @@ async def _again(server: Server, turn: int, chance: random.Random) -> str:
     return hashlib.sha256(sample[1]).hexdigest()
 
 
-def run(rounds: int, seed: int) -> dict[str, object]:
-    """So many races, and as many requests sent again; the figures. Raises `Broken`."""
+def run(rounds: int, seed: int, seconds: float = 1e9) -> dict[str, object]:
+    """So many races, and as many requests sent again, or as begin within `seconds`. Raises `Broken`."""
+    end = time.monotonic() + seconds
     base = Path(tempfile.mkdtemp(prefix="pidex-races-"))
     folder, chance = base / "packages", random.Random(seed)
     folder.mkdir()
@@ -79,6 +81,8 @@ def run(rounds: int, seed: int) -> dict[str, object]:
     try:
         server.start()
         for turn in range(rounds):
+            if time.monotonic() > end:
+                break
             for kind, project in ((_race, f"race{turn}"), (_again, f"cut{turn}")):
                 winner = asyncio.run(kind(server, turn, chance))
                 if (found := set(check.listed(server.port, project).values())) != {winner}:
@@ -86,6 +90,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
                 counts[kind.__name__] += 1
         check.at_rest(folder, base / "data", check.everything(server.port))
         check.catalogue(base / "data", whole=True)
+        check.verified(folder, base / "data", deep=True)
         if server.tracebacks():
             raise Broken(f"tracebacks in the log: {server.tail()}")
     except Broken as error:

@@ -69,8 +69,12 @@ class Load:
                         self.deleted[filename] = time.time()
 
 
-def run(rounds: int, seed: int) -> dict[str, object]:
-    """So many backups under load, each restored elsewhere, verified and compared. Raises `Broken`."""
+def run(rounds: int, seed: int, seconds: float = 1e9) -> dict[str, object]:
+    """So many backups under load, or as begin within `seconds`, each restored elsewhere and compared.
+
+    Raises `Broken`.
+    """
+    end = time.monotonic() + seconds
     base = Path(tempfile.mkdtemp(prefix="pidex-rescue-"))
     (base / "packages").mkdir()
     port = free_port()
@@ -85,6 +89,8 @@ def run(rounds: int, seed: int) -> dict[str, object]:
     server.start()
     try:
         for number in range(rounds):
+            if time.monotonic() > end:
+                break
             with Load(port, seed + number) as load:
                 time.sleep(BEFORE_SECONDS)
                 began = time.time()
@@ -100,7 +106,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
     finally:
         server.kill()
     shutil.rmtree(base)
-    return {**dict(sorted(counts.items())), "lost": 0, "with other bytes": 0, "came back": 0}
+    return {**dict(sorted(counts.items())), "seed": seed, "lost": 0, "with other bytes": 0, "came back": 0}
 
 
 def _restored(base: Path, number: int) -> dict[str, str]:

@@ -28,8 +28,6 @@ PARTS: dict[str, tuple[str, str]] = {
     "backup": ("Backups under load, restored elsewhere", "backups"),
     "peers": ("The same driver against others", "rounds"),
 }
-#: Figures that are added up over runs; others are those of the last run.
-_OWN = frozenset({"seed", "answers", "copy_ms", "start_median", "start_most", "slowest_recovery", "clients"})
 
 
 def machine() -> str:
@@ -68,7 +66,7 @@ def write() -> None:
 def tables(runs: dict[str, list[dict[str, Any]]]) -> str:
     """The figures as tables: one line a run that was without a failure, or what was found."""
     lines = []
-    for part, (title, _) in PARTS.items():
+    for part, (title, counted) in PARTS.items():
         lines += [f"### {title}", ""]
         if part not in runs:
             lines += ["Not run in its long form yet.", ""]
@@ -78,13 +76,21 @@ def tables(runs: dict[str, list[dict[str, Any]]]) -> str:
         else:
             lines += ["| run | seen |", "| --- | --- |"]
             lines += [f"| {run['day']} | {_said(run['figures'])} |" for run in runs[part]]
+            lines += _together([run["figures"].get(counted) for run in runs[part]], counted)
         lines += ["", f"On {runs[part][-1]['machine']}.", ""]
     return "\n".join(lines)
 
 
 def _said(figures: dict[str, Any]) -> str:
     flat = {name: value for name, value in figures.items() if not isinstance(value, dict)}
-    return ", ".join(f"{name.replace('_', ' ')}: {_number(value)}" for name, value in flat.items())
+    told = {name: value if name == "seed" else _number(value) for name, value in flat.items()}
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in told.items())
+
+
+def _together(counts: list[object], counted: str) -> list[str]:
+    """The trials of all runs, where there are several."""
+    numbers = [each for each in counts if isinstance(each, int)]
+    return [f"| together | {counted}: {sum(numbers):,} |"] if len(numbers) > 1 else []
 
 
 def _number(value: object) -> str:

@@ -19,6 +19,8 @@ from pathlib import Path
 START_SECONDS, END_SECONDS = 60.0, 20.0
 #: Pauses between two looks, in seconds.
 LOOK_SECONDS = 0.005
+#: Processor time is counted in these, by the kernel.
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Broken(AssertionError):
@@ -51,6 +53,8 @@ class Server:
     environ: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
     process: subprocess.Popen[bytes] | None = None
+    #: Seconds of processor time that all its processes had taken at the first answer.
+    started_with: float = 0.0
 
     def start(self) -> float:
         """Start it; the seconds until its first answer."""
@@ -71,7 +75,9 @@ class Server:
             if time.monotonic() > before + START_SECONDS:
                 raise Broken(f"{self.name} gives no answer within {START_SECONDS:g} s: {self.tail()}")
             time.sleep(LOOK_SECONDS)
-        return time.monotonic() - before
+        took = time.monotonic() - before
+        self.started_with = sum(_processor_seconds(pid) for pid, _ in family(self.process.pid))
+        return took
 
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
@@ -159,6 +165,15 @@ def family(pid: int) -> list[tuple[int, str]]:
     for each in found:
         found += parents.get(each, ())
     return [(each, start) for each in found if (start := _since(each))]
+
+
+def _processor_seconds(pid: int) -> float:
+    """What a process, and its children that have ended, took of the processor, in seconds."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / TICKS
 
 
 def _since(pid: int) -> str:

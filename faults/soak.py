@@ -158,6 +158,7 @@ def run(minutes: float, seed: int) -> dict[str, object]:
         if server.tracebacks():
             raise Broken(f"tracebacks in the log: {server.tail()}")
         check.at_rest(folder, base / "data", check.everything(server.port))
+        check.verified(folder, base / "data", deep=True)
     except Broken as error:
         raise Broken(f"seed {seed}: {error} (kept: {base})") from None
     finally:

@@ -194,9 +194,9 @@ class Settings:
         None, "text", "The region of the bucket, such as eu-central-1.", pattern=r"[A-Za-z0-9-]{1,64}",
         allowed="the name of a region")
     storage_credentials: Path | None = _setting(
-        None, "path", "A TOML file with the keys for the bucket, such as `aws_access_key_id`, readable by pidex"
-        " alone. Default: the variables that the cloud's own tools read, such as AWS_ACCESS_KEY_ID,"
-        " else the machine's role.")
+        None, "path", "A TOML file with the keys for the bucket (`aws_access_key_id`, ...), readable by pidex"
+        " alone. Default: the variables that the cloud's own tools read, such as AWS_ACCESS_KEY_ID, else the"
+        " machine's role.")
     storage_ca: Path | None = _setting(
         None, "path", "Certificates (PEM) of an authority that the object server's was signed by.")
     storage_timeout: float = _setting(

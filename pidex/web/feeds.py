@@ -9,8 +9,8 @@ from pidex.core import feeds
 from pidex.core.errors import NotFound
 from pidex.core.names import is_name, normalize
 from pidex.core.negotiation import encoding, etag_matches
+from pidex.web.bodies import COMPRESS_BYTES, compress
 from pidex.web.call import Call
-from pidex.web.pages import COMPRESS_BYTES, compress
 from pidex.web.replies import SAFE, Headers, Reply, redirect, reply
 from pidex.web.site import Site
 

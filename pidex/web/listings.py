@@ -8,9 +8,10 @@ from urllib.parse import parse_qs
 from pidex.core.errors import Claimed, NotFound
 from pidex.core.names import is_name, normalize
 from pidex.core.negotiation import etag_matches
+from pidex.web.bodies import unpack
 from pidex.web.call import Call
 from pidex.web.files import BLOCK_BYTES
-from pidex.web.pages import Address, acceptable, unpack
+from pidex.web.pages import Address, acceptable
 from pidex.web.replies import redirect
 from pidex.web.shelf import Slot, Variant
 from pidex.web.site import Site

@@ -14,8 +14,8 @@ from pidex.core.model import OPERATOR
 from pidex.core.negotiation import encoding
 from pidex.core.simpleapi import to_json
 from pidex.web import welcome as page
+from pidex.web.bodies import compress
 from pidex.web.call import Call
-from pidex.web.pages import compress
 from pidex.web.replies import SAFE, reply
 from pidex.web.site import Site
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import hashlib
 import re
 import time
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from pidex.core import negotiation, simpleapi
 from pidex.core.errors import Busy, NotAcceptable, NotFetched, NotFound, UpstreamDown
@@ -24,6 +21,7 @@ from pidex.core.model import Page, Principal
 from pidex.core.permissions import Action
 from pidex.mirror import Mirror
 from pidex.resolver import Resolver
+from pidex.web import bodies
 from pidex.web.options import Options
 from pidex.web.replies import EVERYBODY, SAFE, Audience, Headers, Reply
 from pidex.web.shelf import Entry, Key, Shelf, Slot, Variant
@@ -34,16 +32,8 @@ POLL_SECONDS = 0.05
 RETRY_SECONDS = 1.0
 #: How often one answer has the same thing fetched from an upstream.
 MAX_FETCHES = 3
-#: Bytes: a smaller page is not worth compressing.
-COMPRESS_BYTES = 512
-#: Bytes: a longer body is sent in pieces, and kept compressed.
-LONG_BYTES = 4 * 1024 * 1024
 #: Pairs of Accept and Accept-Encoding whose outcome is remembered; clients send a few dozen.
 REMEMBERED = 512
-#: Bytes: a larger page is compressed quickly, as somebody waits.
-QUICK_BYTES = 512 * 1024
-GZIP_LEVEL = 6
-ZSTD_LEVEL = 6
 #: Higher than any serial: what has been seen by somebody who has seen nothing yet.
 _NOTHING_SEEN = 1 << 62
 
@@ -140,11 +130,31 @@ class Pages:
         self._flights: dict[tuple[Key, Slot], _Flight] = {}
         self._slots: dict[tuple[bytes | None, bytes | None], Slot] = {}
         self._directives = f"max-age={options.max_age}, must-revalidate"
+        #: Asks a catalogue that is across a network, for all who wait; None: `look` costs next to nothing.
+        self.ask: Callable[[], Awaitable[int]] | None = getattr(probe, "ask", None)
+        self._stamp, self._turn = -1, asyncio.Lock()
 
     def look(self) -> None:
-        """Ask the probe, and forget what changed. Called before each look-up."""
+        """Ask the probe, and forget what changed. Called before each look-up, where there is no `ask`."""
         if self._probe.changed():
-            self._refresh()
+            self._refresh(*self._probe.changes(self._serial))
+
+    async def current(self) -> None:
+        """As `look`, of any catalogue: what was committed before this was called is known when it returns.
+
+        Raises `CatalogueError` while the catalogue is away: nothing is answered from memory alone.
+        """
+        if self.ask is None:
+            self.look()
+            return
+        stamp = await self.ask()
+        if stamp > self._stamp:
+            async with self._turn:  # who waits finds that it was done for all
+                if stamp > self._stamp:
+                    loop = asyncio.get_running_loop()
+                    found = await loop.run_in_executor(self._pool, self._probe.changes, self._serial)
+                    self._refresh(*found)
+                    self._stamp = stamp
 
     def find(self, entry: Entry, accept: bytes | None, accept_encoding: bytes | None) -> Variant | None:
         """The finished representation that two headers ask for; None where it has to be made, or refused."""
@@ -174,14 +184,15 @@ class Pages:
         media = slot[0] or simpleapi.HTML
 
         def build() -> Built:
-            page = self._resolver.page(address.index, address.project, by=by)
-            age = self._age(page)
             if media == simpleapi.V1_JSON:
-                body = simpleapi.page_json(page, file_base="../../packages/")
+                page, lines = self._resolver.outline(address.index, address.project, by=by)
+                body = simpleapi.page_json(page, file_base="../../packages/", lines=lines)
             else:
+                page = self._resolver.page(address.index, address.project, by=by)
                 body = simpleapi.page_html(page, file_base="../../packages/")
                 if self._options.hash_fragment == "none":
                     body = _FRAGMENT.sub(rb'\1"', body)
+            age = self._age(page)
             more = None if age is None else {"age": str(age)}
             kind, until = _content_type(media), page.valid_until
             return Built((body,), kind, self._directives, page.serial, until, more, bool(page.origin))
@@ -303,7 +314,7 @@ class Pages:
                 await loop.run_in_executor(self._pool, self._want, index, project)
             while self.changes == seen and monotonic() < min(deadline, tried + RETRY_SECONDS):
                 await asyncio.sleep(POLL_SECONDS)
-                self.look()
+                await self.current()
 
     async def _fill(self, address: Address, slot: Slot, build: Callable[[], Built]) -> Variant:
         def make() -> tuple[Variant, float | None, bool]:
@@ -332,8 +343,8 @@ class Pages:
         if not flight.task.cancelled():
             flight.task.exception()  # whoever asked has seen it, or has gone
 
-    def _refresh(self) -> None:
-        serial, touched = self._probe.changes(self._serial)
+    def _refresh(self, serial: int, touched: list[tuple[str, str]] | None) -> None:
+        """Forget what changed up to a serial (None: everything)."""
         self._serial = serial
         self.changes += 1
         if touched is None:
@@ -370,7 +381,7 @@ class Pages:
                 del self._flights[key]
 
     def _variant(self, built: Built, address: Address, slot: Slot) -> Variant:
-        body, coding, packed, length, digest = condense(built.chunks, slot[1], built.content_type)
+        body, coding, packed, length, digest = bodies.condense(built.chunks, slot[1], built.content_type)
         audience = address.audience
         always: Headers = {
             "etag": f'"{digest}-{coding}"' if coding else f'"{digest}"',
@@ -388,7 +399,7 @@ class Pages:
         headers |= built.more or {}
         if coding:
             headers["content-encoding"] = coding
-        long = len(body) > LONG_BYTES or packed
+        long = len(body) > bodies.LONG_BYTES or packed
         whole = Reply(200, headers.items(), b"" if long else body)
         return Variant(
             always["etag"],
@@ -417,79 +428,3 @@ def acceptable(slot: Slot | None) -> Slot:
 
 def _content_type(media: str) -> str:
     return f"{media}; charset=utf-8" if media == simpleapi.HTML else media
-
-
-def condense(
-    chunks: Iterable[bytes], coding: str | None, content_type: str
-) -> tuple[bytes, str | None, bool, int, str]:
-    """Body, coding, whether it has to be unpacked before it is sent, its length when sent, and its hash.
-
-    The hash is that of the bytes before compression and of the media type. A long body without a coding is
-    kept compressed: a list of 880,000 names would fill the cache.
-    """
-    digest = hashlib.blake2b(content_type.encode(), digest_size=16)
-    waiting: list[bytes] = []
-    size = 0
-    press: Any = None
-    output: list[bytes] = []
-    for chunk in chunks:
-        digest.update(chunk)
-        size += len(chunk)
-        if press is None:
-            waiting.append(chunk)
-            if size > LONG_BYTES:
-                press = _compressor(coding or "zstd", fast=True)
-                output = [press.compress(piece) for piece in waiting]
-                waiting.clear()
-        else:
-            output.append(press.compress(chunk))
-    if press is not None:
-        output.append(press.flush())
-        body = b"".join(output)
-        return body, coding, coding is None, size if coding is None else len(body), digest.hexdigest()
-    body = b"".join(waiting)
-    if coding is not None and size >= COMPRESS_BYTES:
-        body = compress(body, coding)
-    else:
-        coding = None
-    return body, coding, False, len(body), digest.hexdigest()
-
-
-def compress(body: bytes, coding: str) -> bytes:
-    """`body` in the content coding 'gzip' or 'zstd'; the same bytes each time."""
-    if coding == "gzip":
-        return gzip.compress(body, GZIP_LEVEL if len(body) <= QUICK_BYTES else 1, mtime=0)
-    press = _compressor(coding, fast=len(body) > QUICK_BYTES)
-    return bytes(press.compress(body)) + bytes(press.flush())
-
-
-def _compressor(coding: str, *, fast: bool) -> Any:
-    if coding == "gzip":
-        return zlib.compressobj(4 if fast else GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    except ImportError:
-        import zstandard  # noqa: PLC0415  # before Python 3.14
-
-        return zstandard.ZstdCompressor(level=3 if fast else ZSTD_LEVEL).compressobj()
-    return zstd.ZstdCompressor(level=3 if fast else ZSTD_LEVEL)
-
-
-def unpack(packed: bytes, piece: int) -> Iterable[bytes]:
-    """The bytes of a packed body, in pieces of about `piece` bytes."""
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    except ImportError:
-        import io  # noqa: PLC0415
-
-        import zstandard  # noqa: PLC0415
-
-        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(packed)) as reader:
-            while data := reader.read(piece):
-                yield data
-        return
-    press = zstd.ZstdDecompressor()
-    data = press.decompress(packed, max_length=piece)
-    while data or not press.eof:
-        yield data
-        data = press.decompress(b"", max_length=piece)

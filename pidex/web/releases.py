@@ -15,8 +15,8 @@ from pidex.core.model import Page
 from pidex.core.names import is_name, normalize
 from pidex.core.negotiation import encoding, etag_matches
 from pidex.core.simpleapi import to_json
+from pidex.web.bodies import COMPRESS_BYTES, compress
 from pidex.web.call import Call
-from pidex.web.pages import COMPRESS_BYTES, compress
 from pidex.web.replies import ALONE, EVERYBODY, SAFE, Audience, Headers, Reply, redirect, reply
 from pidex.web.site import Site
 

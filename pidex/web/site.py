@@ -119,7 +119,8 @@ class Site:
     def quick(self, path: str, headers: Mapping[bytes, bytes], peer: Any, *, head: bool) -> Quick | None:
         """A finished answer, for GET or HEAD without a query; None: ask the routes."""
         pages = self.pages
-        pages.look()
+        if pages.ask is None:
+            pages.look()
         entry = pages.shelf.entries.get(path)
         if entry is None:
             opened = self.files.find(path)
@@ -184,6 +185,8 @@ class Site:
             pairs = scope["headers"]
             headers = dict(pairs)
             try:
+                if self.pages.ask is not None:
+                    await self.pages.current()
                 # A header sent twice means both, which only the long way knows.
                 found = (
                     self.quick(path, headers, scope["client"], head=method == "HEAD")
@@ -237,7 +240,7 @@ class Site:
             self._place(call)
             if call.method not in ("GET", "HEAD", "OPTIONS") and not self.takes_body(call):
                 await call.drain()
-            self.pages.look()
+            await self.pages.current()
             await self._recognise(call)
             if not call.rest:  # the prefix or the index's name, without its slash
                 await call.reply(redirect(301, call.path.rpartition("/")[2] + "/", call.query))

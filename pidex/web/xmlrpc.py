@@ -28,9 +28,9 @@ from pidex.core.xmlrpc import (
     strings,
 )
 from pidex.history import MAX_CHANGES
+from pidex.web.bodies import condense, unpack
 from pidex.web.call import Call
 from pidex.web.files import BLOCK_BYTES
-from pidex.web.pages import condense, unpack
 from pidex.web.replies import SAFE, Headers, Reply
 from pidex.web.site import Site
 

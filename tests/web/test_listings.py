@@ -310,7 +310,7 @@ def test_pages_may_be_kept_for_a_while_where_set(tmp_path: Path) -> None:
 def test_a_long_list_goes_out_in_pieces(own: House, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = own.get("/simple/", JSON)
     own.site.pages.shelf.clear()
-    monkeypatch.setattr("pidex.web.pages.LONG_BYTES", 10)
+    monkeypatch.setattr("pidex.web.bodies.LONG_BYTES", 10)
     monkeypatch.setattr("pidex.web.listings.BLOCK_BYTES", 16)
     for _ in "built", "found":
         long = own.get("/simple/", JSON)

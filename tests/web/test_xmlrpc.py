@@ -263,7 +263,7 @@ def test_long_answers_are_compressed_where_wanted(house: House) -> None:
 
 def test_a_very_long_answer_arrives_whole(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The path of answers over some megabytes, which are kept compressed."""
-    monkeypatch.setattr("pidex.web.pages.LONG_BYTES", 100)
+    monkeypatch.setattr("pidex.web.bodies.LONG_BYTES", 100)
     assert call(house, "list_packages") == ["demo", "Foo.Bar"]
 
 

@@ -46,8 +46,8 @@ from pidex.statistics import Statistics
 from pidex.verify import Verifier
 from pidex.web import welcome
 from pidex.web.auth import COOKIE
+from pidex.web.bodies import COMPRESS_BYTES, compress
 from pidex.web.call import Call
-from pidex.web.pages import COMPRESS_BYTES, compress
 from pidex.web.replies import CHALLENGE, refusal, reply
 from pidex.web.site import Site
 from pidex.web.ui import formats, language

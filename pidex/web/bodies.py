@@ -1,0 +1,94 @@
+"""Bodies of answers: hashed and compressed once, long ones in pieces."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+#: Bytes: a smaller page is not worth compressing.
+COMPRESS_BYTES = 512
+#: Bytes: a longer body is sent in pieces, and kept compressed.
+LONG_BYTES = 4 * 1024 * 1024
+#: Bytes: a larger page is compressed quickly, as somebody waits.
+QUICK_BYTES = 512 * 1024
+GZIP_LEVEL = 6
+ZSTD_LEVEL = 6
+
+
+def condense(
+    chunks: Iterable[bytes], coding: str | None, content_type: str
+) -> tuple[bytes, str | None, bool, int, str]:
+    """Body, coding, whether it has to be unpacked before it is sent, its length when sent, and its hash.
+
+    The hash is that of the bytes before compression and of the media type. A long body without a coding is
+    kept compressed: a list of 880,000 names would fill the cache.
+    """
+    digest = hashlib.blake2b(content_type.encode(), digest_size=16)
+    waiting: list[bytes] = []
+    size = 0
+    press: Any = None
+    output: list[bytes] = []
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+        if press is None:
+            waiting.append(chunk)
+            if size > LONG_BYTES:
+                press = _compressor(coding or "zstd", fast=True)
+                output = [press.compress(piece) for piece in waiting]
+                waiting.clear()
+        else:
+            output.append(press.compress(chunk))
+    if press is not None:
+        output.append(press.flush())
+        body = b"".join(output)
+        return body, coding, coding is None, size if coding is None else len(body), digest.hexdigest()
+    body = b"".join(waiting)
+    if coding is not None and size >= COMPRESS_BYTES:
+        body = compress(body, coding)
+    else:
+        coding = None
+    return body, coding, False, len(body), digest.hexdigest()
+
+
+def compress(body: bytes, coding: str) -> bytes:
+    """`body` in the content coding 'gzip' or 'zstd'; the same bytes each time."""
+    if coding == "gzip":
+        return gzip.compress(body, GZIP_LEVEL if len(body) <= QUICK_BYTES else 1, mtime=0)
+    press = _compressor(coding, fast=len(body) > QUICK_BYTES)
+    return bytes(press.compress(body)) + bytes(press.flush())
+
+
+def _compressor(coding: str, *, fast: bool) -> Any:
+    if coding == "gzip":
+        return zlib.compressobj(4 if fast else GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    except ImportError:
+        import zstandard  # noqa: PLC0415  # before Python 3.14
+
+        return zstandard.ZstdCompressor(level=3 if fast else ZSTD_LEVEL).compressobj()
+    return zstd.ZstdCompressor(level=3 if fast else ZSTD_LEVEL)
+
+
+def unpack(packed: bytes, piece: int) -> Iterable[bytes]:
+    """The bytes of a packed body, in pieces of about `piece` bytes."""
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    except ImportError:
+        import io  # noqa: PLC0415
+
+        import zstandard  # noqa: PLC0415
+
+        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(packed)) as reader:
+            while data := reader.read(piece):
+                yield data
+        return
+    press = zstd.ZstdDecompressor()
+    data = press.decompress(packed, max_length=piece)
+    while data or not press.eof:
+        yield data
+        data = press.decompress(b"", max_length=piece)

@@ -27,6 +27,7 @@ have_program() {
   case $1 in
     postgresql) command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
     chromium-driver) command -v chromedriver >/dev/null ;;
+    default-jre-headless) command -v java >/dev/null ;;
     nginx) command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
     openssh-client) command -v ssh >/dev/null ;;
     openssh-server) command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] ;;

@@ -7,21 +7,36 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pidex.accounts import Accounts
-from pidex.catalogue import audit, indexes, intents, journal, places, scans, snapshots, upstreams
+from pidex.catalogue import (
+    admissions,
+    audit,
+    files,
+    indexes,
+    intents,
+    journal,
+    places,
+    scans,
+    snapshots,
+    upstreams,
+)
 from pidex.catalogue.audit import SEARCHED, Entry
 from pidex.catalogue.engine import Catalogue
 from pidex.core.errors import Forbidden, Unauthenticated
 from pidex.core.interfaces import Clock, Storage
 from pidex.core.model import PlaceState, Principal
+from pidex.core.names import normalize
 from pidex.core.permissions import Action
 from pidex.mirror import Mirror
 
-__all__ = ["EXPORTED", "ROWS", "SEARCHED", "Entry", "Overview", "State", "UpstreamState"]
+__all__ = ["EXPORTED", "ROWS", "SEARCHED", "Entry", "Overview", "State", "Uploader", "UpstreamState"]
 
 #: Rows of the audit on a page, and in an export.
 ROWS, EXPORTED = 100, 100_000
+#: Who may do any of these is told who brought a file.
+CHANGES = (Action.UPLOAD, Action.YANK, Action.DELETE, Action.MANAGE, Action.ADMIN)
 #: Rows that are fetched at once for an export.
 STEP = 2_000
 #: Files in the data directory, by what they hold.
@@ -50,6 +65,34 @@ class Disk:
     total: int
 
 
+class Scrubbed(Protocol):
+    """How far the scrub is, which reads every byte once in some days (`verify.scrub.State`).
+
+    Times in Unix seconds, 0 and None: not yet. `cursor`: the SHA-256 up to which this round has read.
+    """
+
+    @property
+    def began(self) -> float: ...
+    @property
+    def cursor(self) -> str: ...
+    @property
+    def files(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def finished(self) -> float | None: ...
+    @property
+    def damaged(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Uploader:
+    """Who brought a file, and how: 'upload', 'folder', 'git', 'ftp' or 'promotion'."""
+
+    by: str
+    how: str
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """A server at this moment. Sizes in bytes, `snapshots` as (Unix seconds, why, size), newest first.
@@ -68,6 +111,18 @@ class State:
     mirrored: tuple[int, int, int, int]
     aside: int
     wrong: int
+    scrub: Scrubbed | None = None
+
+    @property
+    def pending(self) -> int:
+        """Files that are still to be read, and uploads under way."""
+        return sum(each.pending + each.uploads for each in self.indexes)
+
+    @property
+    def scrubbed(self) -> float:
+        """How much of this round is done, from 0 to 1: hashes are spread evenly, and read in their order."""
+        head = self.scrub.cursor[:8] if self.scrub else ""
+        return int(head, 16) / 16 ** len(head) if head else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +157,9 @@ class Overview:
         data: Path,
         *,
         aside: Callable[[], int] = lambda: 0,
+        scrub: Callable[[], Scrubbed] | None = None,
     ) -> None:
-        self._catalogue, self._storage, self._mirror = catalogue, storage, mirror
+        self._catalogue, self._storage, self._mirror, self._scrub = catalogue, storage, mirror, scrub
         self._accounts, self._clock, self._data, self._aside = accounts, clock, data, aside
 
     def require(self, by: Principal) -> None:
@@ -170,7 +226,24 @@ class Overview:
             mirrored=self._mirror.store.totals(),
             aside=self._aside(),
             wrong=self._mirror.totals().wrong,
+            scrub=self._scrub() if self._scrub else None,
         )
+
+    def uploaders(self, index: str, project: str, *, by: Principal) -> Mapping[str, Uploader]:
+        """Who brought the own files of a project, by casefolded file name.
+
+        Empty for who may not change the project: names of people are not for everybody.
+        """
+        project = normalize(project)
+        if not any(self._accounts.allows(by, action, index, project) for action in CHANGES):
+            return {}
+        with self._catalogue.read() as conn:
+            here = indexes.find(conn, index)
+            if here is None:
+                return {}
+            keys = [file.filename.casefold() for file in files.list_project(conn, here.id, project)]
+            found = admissions.find_many(conn, here.id, keys)
+        return {key: Uploader(each.by, each.how) for key, each in found.items()}
 
     def upstreams(self, *, by: Principal) -> Sequence[UpstreamState]:
         """The upstreams, who uses them, and whether they answer."""

@@ -32,6 +32,8 @@ have_program() {
     openssh-client) command -v ssh >/dev/null ;;
     openssh-server) command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] ;;
     btrfs-progs) command -v mkfs.btrfs >/dev/null || [ -x /usr/sbin/mkfs.btrfs ] ;;
+    e2fsprogs) command -v mkfs.ext4 >/dev/null || [ -x /usr/sbin/mkfs.ext4 ] ;;
+    libc6-dev) [ -e /usr/include/stdio.h ] ;;
     python3-venv) false ;;
     *) command -v "$1" >/dev/null ;;
   esac
@@ -68,7 +70,7 @@ need_debian() {
   local status=0
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 || status=$?
   [ -z "$guard" ] || rm -f "$guard"
-  for package in nginx openssh-server; do
+  for package in nginx openssh-server caddy; do
     [[ $status = 0 && " ${missing[*]} " == *" $package "* ]] || continue
     if [ -d /run/systemd/system ]; then
       systemctl disable --now --quiet "${package/openssh-server/ssh}" >&2 || true
@@ -120,4 +122,18 @@ ensure() {
   "$python" -m pip install -q --no-deps --no-build-isolation --no-index -e "$root" >&2
   echo "$want" >"$venv/.pidex-$kind"
   exec 9>&-
+}
+
+# need_npm NAME VERSION SHA256: a package of npm's, unpacked under .cache/npm; its folder is printed. Nothing of it is run.
+need_npm() {
+  local folder=$root/.cache/npm/$1-$2 file=$1-$2.tgz
+  if [ ! -d "$folder" ]; then
+    need_debian npm
+    mkdir -p "$root/.cache/npm"
+    (cd "$root/.cache/npm" && npm pack --silent "$1@$2" >/dev/null 2>&1) || die "$1 $2 cannot be had from npm"
+    echo "$3  $root/.cache/npm/$file" | sha256sum -c --quiet - >&2 || die "$file is not what it was"
+    mkdir "$folder.new" && tar -xzf "$root/.cache/npm/$file" -C "$folder.new" && mv "$folder.new" "$folder"
+    rm "$root/.cache/npm/$file"
+  fi
+  echo "$folder/package"
 }

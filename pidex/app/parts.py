@@ -172,6 +172,7 @@ class Pidex:
         """What who runs the server sees of it."""
         from pidex.backends.quarantine import Quarantine  # noqa: PLC0415
         from pidex.overview import Overview  # noqa: PLC0415
+        from pidex.verify import scrub  # noqa: PLC0415
 
         return Overview(
             self.catalogue,
@@ -181,6 +182,7 @@ class Pidex:
             self.clock,
             self.data,
             aside=Quarantine(self.data / "quarantine").count,
+            scrub=lambda: scrub.read(self.data / scrub.NAME),
         )
 
     def examine(self) -> Iterator[Check]:

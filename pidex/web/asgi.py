@@ -12,6 +12,7 @@ from pidex.doctor import Check
 from pidex.indexing import Indexing
 from pidex.intake import Intake
 from pidex.interior import Interior
+from pidex.metrics import Counter
 from pidex.overview import Overview
 from pidex.readme import Readmes
 from pidex.search import Search
@@ -55,6 +56,8 @@ def application(
     Without `reading`, or without another of the services, there are neither pages for people nor the API.
     """
     site = Site(*args, **kwargs)
+    made = Counter("pidex_pages_made", "Pages that were made: the others of a kind were kept.", ("kind",))
+    site.metrics.follow(made, lambda: {(kind,): number for kind, number in dict(site.pages.made).items()})
     uploads = Uploads(site, intake, curator)
     takers = [takes_body, uploads.takes]
     home = None

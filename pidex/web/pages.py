@@ -125,8 +125,9 @@ class Pages:
         self._want, self._pool, self._dropped, self._rights = want, pool, dropped, rights
         self.shelf = Shelf(options.page_cache)
         self._serial = _NOTHING_SEEN
-        #: How often something changed since the start.
+        #: How often something changed since the start, and how many representations of each kind were made.
         self.changes = 0
+        self.made: Counter[str] = Counter()
         self._flights: dict[tuple[Key, Slot], _Flight] = {}
         self._slots: dict[tuple[bytes | None, bytes | None], Slot] = {}
         self._directives = f"max-age={options.max_age}, must-revalidate"
@@ -381,6 +382,7 @@ class Pages:
                 del self._flights[key]
 
     def _variant(self, built: Built, address: Address, slot: Slot) -> Variant:
+        self.made[address.kind] += 1
         body, coding, packed, length, digest = bodies.condense(built.chunks, slot[1], built.content_type)
         audience = address.audience
         always: Headers = {

@@ -1,4 +1,4 @@
-"""T14, T15, T17, T18: bytes on the wire that no honest client sends, to the real server and through nginx."""
+"""T14, T15, T17, T18: bytes on the wire that no honest client sends, directly, through nginx and Caddy."""
 
 # ruff: noqa: E501  # tables of attacks are read by line
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.samples import wheel, write
-from tests.security.wire import Nginx, connect, rested, say, statuses, together
+from tests.security.wire import Caddy, Nginx, connect, rested, say, statuses, together
 from tests.walks.server import Server, fetch, until
 
 
@@ -32,6 +32,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def nginx(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     with Nginx(tmp_path_factory.mktemp("nginx"), server) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def caddy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caddy]:
+    with Caddy(tmp_path_factory.mktemp("caddy"), server) as running:
         yield running
 
 
@@ -73,16 +79,16 @@ def answer_headers(answer: bytes) -> dict[bytes, bytes]:
     return {name.lower(): value for name, _, value in (line.partition(b":") for line in head)}
 
 
-@pytest.mark.parametrize("through", ["direct", "nginx"])
+@pytest.mark.parametrize("through", ["server", "nginx", "caddy"])
 def test_no_line_end_in_a_url_makes_a_header(request: pytest.FixtureRequest, through: str) -> None:
-    """540 URLs, each on a connection of its own; a third of them through nginx."""
-    port = request.getfixturevalue("server" if through == "direct" else "nginx").port
+    """540 URLs, each on a connection of its own; a third of them through nginx and through Caddy."""
+    port = request.getfixturevalue(through).port
     asked = [
         f"GET {target.format('x' + end + evil)} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode()
         for target, end, evil in itertools.product(TARGETS, ENDS, EVIL)
     ]
     assert len(asked) >= 500
-    asked = asked[:: 1 if through == "direct" else 3]
+    asked = asked[:: 1 if through == "server" else 3]
     for sent, answer in zip(asked, together(lambda data: say(port, data, 60), asked), strict=True):
         assert len(statuses(answer)) == 1, (sent, answer)
         assert statuses(answer)[0] < 500, (sent, answer)
@@ -140,9 +146,13 @@ STARTS = (
 )
 
 
-def readings() -> Iterator[tuple[str, bytes]]:
+#: The number of the first request through each: all of them are told apart in one log.
+OFFSETS = {"server": 0, "nginx": 10_000, "caddy": 20_000}
+
+
+def readings(first: int) -> Iterator[tuple[str, bytes]]:
     """What may be read as one request or as two: the framing that makes it so, and the bytes."""
-    number = itertools.count()
+    number = itertools.count(first)
     line = "{m} /simple/outer-{n}/ HTTP/1.{v}\r\nHost: h\r\n"
     for method, version in (("GET", 1), ("POST", 1), ("POST", 0)):
         for header in LENGTHS:
@@ -164,11 +174,15 @@ def readings() -> Iterator[tuple[str, bytes]]:
         yield start, (start + INNER).format(n=n).encode("latin-1")
 
 
-def test_nothing_is_read_in_two_ways_through_nginx(server: Server, nginx: Nginx) -> None:
-    """Whatever pidex took for a request, nginx took for one too and gave its answer to who asked."""
-    every = list(readings())
+@pytest.mark.parametrize("through", ["nginx", "caddy"])
+def test_nothing_is_read_in_two_ways_through_a_proxy(
+    server: Server, request: pytest.FixtureRequest, through: str
+) -> None:
+    """Whatever pidex took for a request, the proxy took for one too and gave its answer to who asked."""
+    port = request.getfixturevalue(through).port
+    every = list(readings(OFFSETS[through]))
     assert len(every) > 200
-    answers = together(lambda data: say(nginx.port, data), [data for _, data in every])
+    answers = together(lambda data: say(port, data), [data for _, data in every])
     log = rested(server.log)
     for (framing, data), answer in zip(every, answers, strict=True):
         seen = {kind: len(re.findall(rf"/simple/{kind}-{number(data)}/", log)) for kind in ("outer", "inner")}
@@ -185,7 +199,7 @@ def number(data: bytes) -> int:
 
 def test_what_may_be_read_in_two_ways_is_not_read_on(server: Server) -> None:
     """Directly: a length that is none, two lengths, or a length beside chunks end the connection."""
-    every = list(readings())
+    every = list(readings(OFFSETS["server"]))
     answers = together(lambda data: say(server.port, data), [data for _, data in every])
     both = []
     for (framing, data), answer in zip(every, answers, strict=True):

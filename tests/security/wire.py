@@ -1,4 +1,4 @@
-"""Bytes on a connection as no client library sends them, and an nginx of our own with the printed site."""
+"""Bytes on a connection as no client library sends them, and an nginx and a Caddy of our own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -58,30 +59,16 @@ def together(what: Callable[[bytes], bytes], every: Sequence[bytes]) -> list[byt
         return list(pool.map(what, every))
 
 
-class Nginx:
-    """An nginx with the site that `pidex service nginx --http` prints, before a server. `change` edits it."""
+class Proxy:
+    """A program between clients and a server: `command` in a session of its own, listening at `port`."""
 
-    def __init__(self, home: Path, server: Server, change: Callable[[str], str] = str) -> None:
-        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-        if program is None:
-            pytest.skip("NOT TESTED: nginx is not installed (Debian's package of this name)")
-        self.program, self.home, self.port = program, home, free_port()
-        words = ["nginx", *server.folders, "-p", str(server.port), "--trusted-proxies", "127.0.0.1", "--http"]
-        text = run(sys.executable, "-m", "pidex", "service", *words)
-        (home / "site.conf").write_text(change(listening(text, self.port, free_port())))
-        places = " ".join(f"{kind}_temp_path {home}/{kind};" for kind in
-                          ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))  # fmt: skip
-        user = "user root;" if os.geteuid() == 0 else ""
-        (home / "nginx.conf").write_text(
-            f"{user} daemon off; pid {home}/nginx.pid; error_log {home}/nginx.log; worker_processes 1;\n"
-            f"events {{ worker_connections 2000; }}\n"
-            f"http {{ access_log off; {places} include {home}/site.conf; }}\n"
-        )
+    command: Sequence[str]
+    port: int
+    environ: Mapping[str, str] | None = None
 
-    def __enter__(self) -> Nginx:
-        words = [self.program, "-c", str(self.home / "nginx.conf")]
-        self.process = subprocess.Popen(words, start_new_session=True)
-        until(self._answers, why="no answer from nginx")
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(self.command, start_new_session=True, env=self.environ)
+        until(self._answers, why=f"no answer from {self.command[0]}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,6 +80,44 @@ class Nginx:
             return statuses(say(self.port, b"GET /-/health HTTP/1.0\r\n\r\n")) == [200]
         except OSError:
             return False
+
+
+class Nginx(Proxy):
+    """An nginx with the site that `pidex service nginx --http` prints, before a server. `change` edits it."""
+
+    def __init__(self, home: Path, server: Server, change: Callable[[str], str] = str) -> None:
+        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+        if program is None:
+            pytest.skip("NOT TESTED: nginx is not installed (Debian's package of this name)")
+        self.port = free_port()
+        self.command = [program, "-c", str(home / "nginx.conf")]
+        words: list[str | Path] = ["nginx", *server.folders, "-p", str(server.port), "--trusted-proxies", "127.0.0.1", "--http"]
+        text = run(sys.executable, "-m", "pidex", "service", *words)
+        (home / "site.conf").write_text(change(listening(text, self.port, free_port())))
+        places = " ".join(f"{kind}_temp_path {home}/{kind};" for kind in
+                          ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))  # fmt: skip
+        user = "user root;" if os.geteuid() == 0 else ""
+        (home / "nginx.conf").write_text(
+            f"{user} daemon off; pid {home}/nginx.pid; error_log {home}/nginx.log; worker_processes 1;\n"
+            f"events {{ worker_connections 2000; }}\n"
+            f"http {{ access_log off; {places} include {home}/site.conf; }}\n"
+        )
+
+
+class Caddy(Proxy):
+    """A Caddy that passes everything on to a server, as its `reverse_proxy` does without any option."""
+
+    def __init__(self, home: Path, server: Server) -> None:
+        program = shutil.which("caddy")
+        if program is None:
+            pytest.skip("NOT TESTED: Caddy is not installed (Debian's package caddy)")
+        self.port = free_port()
+        (home / "Caddyfile").write_text(
+            "{\n admin off\n auto_https off\n persist_config off\n log {\n  level ERROR\n }\n}\n"
+            f"http://:{self.port} {{\n bind 127.0.0.1\n reverse_proxy 127.0.0.1:{server.port}\n}}\n"
+        )
+        self.command = [program, "run", "--config", str(home / "Caddyfile"), "--adapter", "caddyfile"]
+        self.environ = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home)}
 
 
 def rested(read: Callable[[], str]) -> str:

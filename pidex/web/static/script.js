@@ -36,16 +36,18 @@
     badge.textContent = form.dataset.wait;
     bar.max = 1;
     bar.setAttribute("aria-label", name);
-    item.append(badge, " " + name, bar);
+    const text = document.createElement("span");
+    text.textContent = name;
+    item.append(badge, " ", text, bar);
     list.append(item);
-    return { item, badge, bar };
+    return { item, badge, bar, text };
   };
   const send = (file) => new Promise((done) => {
-    const { item, badge, bar } = line(file.name);
-    const end = (good, text) => {
+    const { item, badge, bar, text: shown } = line(file.name);
+    const end = (good, text, word) => {
       bar.remove();
       badge.className = good ? "badge good" : "badge bad";
-      badge.textContent = good ? form.dataset.done : form.dataset.bad;
+      badge.textContent = word || (good ? form.dataset.done : form.dataset.bad);
       if (text) {
         const why = document.createElement("p");
         why.textContent = text;
@@ -61,11 +63,19 @@
     request.setRequestHeader("Accept", "application/json");
     request.responseType = "json";
     request.upload.addEventListener("progress", (event) => { bar.value = event.loaded / event.total; });
-    request.addEventListener("error", () => end(false, ""));
+    request.addEventListener("error", () => end(false, form.dataset.lost));
     request.addEventListener("load", () => {
       const told = request.response || {};
       const one = (told.files || [])[0];
-      if (one) end(!one.code, [one.message, ...one.warnings].filter(Boolean).join(" "));
+      if (one && !one.code) {
+        const link = document.createElement("a");
+        const path = [one.project, one.version].map(encodeURIComponent).join("/");
+        link.href = form.action.replace(/-\/upload$/, "project/" + path + "/");
+        link.textContent = one.filename;
+        shown.replaceChildren(link);
+      }
+      const there = one && !one.code && one.status !== "stored" ? form.dataset.there : "";
+      if (one) end(!one.code, [one.message, ...one.warnings].filter(Boolean).join(" "), there);
       else end(false, told.message || told.detail || String(request.status));
     });
     request.send(data);

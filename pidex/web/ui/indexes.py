@@ -8,6 +8,7 @@ from pidex.core import changes, names, rulebook
 from pidex.core.errors import BadRequest, Busy, NotFound, PidexError
 from pidex.core.estate import MUTABILITIES
 from pidex.core.permissions import Action
+from pidex.core.setups import phrase
 from pidex.statistics import UNUSED_DAYS, Usage
 from pidex.web.ui import desk
 from pidex.web.ui.frame import Parts
@@ -19,6 +20,32 @@ DAYS = (7, 30, 90, 365)
 LINES = 200
 #: Rules that are lists: shown as lines to be edited.
 LONG = frozenset({"allow", "deny", "constraints"})
+
+#: Rules in people's words: what each is called, and how it is written.
+RULES = {
+    "scope": (phrase("The rules speak of"), phrase("upstream (mirrored files) or all")),
+    "allow": (phrase("Shown, and nothing else"), "requests acme-* django>=4,<6"),
+    "deny": (phrase("Not shown"), phrase("names and versions: left-pad django<4")),
+    "constraints": (
+        phrase("Versions that projects are held to"),
+        phrase("as in a constraints file; * hides all other projects"),
+    ),
+    "min_age": (phrase("How old a file must be"), phrase("3d or 12h")),
+    "freeze_at": (phrase("Nothing younger than"), "2026-08-01T12:00Z"),
+    "prereleases": (phrase("Show pre-releases"), phrase("true or false")),
+    "types": (phrase("Kinds of files that are shown"), "sdist bdist_wheel"),
+    "platforms": (phrase("Platforms of wheels that are shown"), "manylinux* win_amd64"),
+    "pythons": (
+        phrase("Versions of Python in use"),
+        phrase("3.11 3.12; files for none of them are not shown"),
+    ),
+    "max_size": (phrase("The largest file that is shown"), "500MB"),
+    "keep_latest": (phrase("How many of the newest releases are shown"), phrase("a number")),
+    "licences": (phrase("Licences that are allowed"), "MIT Apache-2.0 BSD-*"),
+    "licences_denied": (phrase("Licences that are not allowed"), "AGPL-*"),
+    "licence_unknown": (phrase("Show files of unknown licence"), phrase("true or false")),
+    "dry_run": (phrase("Only report, keep nothing back"), phrase("true or false")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +122,7 @@ def _about(parts: Parts, visit: Visit, error: PidexError | None) -> Outcome:
             "grants": grants[:LINES],
             "administers": administers,
             "ruling": parts.curator.rules(index, by=by) if administers else None,
-            "keys": rulebook.KEYS,
+            "keys": {key: RULES.get(key, (key, about)) for key, about in rulebook.KEYS.items()},
             "long": LONG,
             "mutabilities": MUTABILITIES,
             "error": error,

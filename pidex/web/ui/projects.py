@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import email.utils
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pidex.core import compatibility, metadata, names, needs, setups, simpleapi
@@ -14,14 +14,15 @@ from pidex.core.model import File, Page, Status
 from pidex.core.names import canonical_version, is_prerelease, normalized_version
 from pidex.core.permissions import Action
 from pidex.core.pypijson import chosen_version, metadata_file
+from pidex.overview import Uploader
 from pidex.readme import Readme
 from pidex.web.ui.frame import Parts
 from pidex.web.ui.home import where_of
 from pidex.web.ui.indexes import bars
 from pidex.web.ui.visit import WRITES, Outcome, Shown, Visit
 
-#: Releases on the overview, and files of one page.
-RECENT, FILES = 8, 1_000
+#: Releases on the overview; files, and releases of a history, on one page.
+RECENT, FILES, RELEASES = 8, 100, 200
 #: Characters of a file in an archive that a page shows.
 SHOWN_CHARS = 200_000
 
@@ -174,22 +175,46 @@ def _links(told: Metadata) -> Sequence[tuple[str, str]]:
 
 
 def files(parts: Parts, visit: Visit) -> Outcome:
-    """`/project/<name>/-/files/`: the files of one release or all, and where they fit."""
+    """`/project/<name>/-/files/`: the files of one release or all, newest first, and where they fit."""
     version = visit.value("version")
     found = sheet(parts, visit, version or None)
-    shown = found.release.files if version and found.release else tuple(reversed(found.page.files))
+    every = found.release.files if version and found.release else found.page.files[::-1]
+    page, pages = page_of(visit, len(every), FILES)
+    shown = every[(page - 1) * FILES : page * FILES]
     return Shown(
         "files.html",
         {
             **head(parts, visit, found, "files"),
             "version": found.version if version else "",
-            "files": shown[:FILES],
-            "more": len(shown) - FILES,
+            "files": shown,
+            "page_number": page,
+            "pages": pages,
+            "brought": _brought(parts, visit, found.page.project, shown),
             "matrix": compatibility.matrix(found.release.files) if found.release else None,
-            "tags": {file.filename: compatibility.tags(file.filename) for file in shown[:FILES]},
-            "urls": {file.filename: url_of(visit, file) for file in shown[:FILES]},
+            "tags": {file.filename: compatibility.tags(file.filename) for file in shown},
+            "urls": {file.filename: url_of(visit, file) for file in shown},
         },
     )
+
+
+def _brought(parts: Parts, visit: Visit, project: str, shown: Sequence[File]) -> Mapping[str, Uploader]:
+    """Who brought which of our own files, as far as who asks may know."""
+    if visit.by.name is None:
+        return {}
+    known = {
+        index: parts.overview.uploaders(index, project, by=visit.by)
+        for index in {file.index or visit.index for file in shown if not file.origin}
+    }
+    found = {file.filename: known.get(file.index or visit.index, {}) for file in shown if not file.origin}
+    return {name: lines[name.casefold()] for name, lines in found.items() if name.casefold() in lines}
+
+
+def page_of(visit: Visit, number: int, size: int) -> tuple[int, int]:
+    """The page of a list that is asked for, and how many there are, of so many things."""
+    text, pages = visit.value("page"), max(1, -(-number // size))
+    return max(1, min(int(text), pages)) if text.isascii() and text.isdigit() and 0 < len(
+        text
+    ) < 6 else 1, pages
 
 
 def url_of(visit: Visit, file: File) -> str:
@@ -200,7 +225,10 @@ def url_of(visit: Visit, file: File) -> str:
 def history(parts: Parts, visit: Visit) -> Outcome:
     """`/project/<name>/-/history/`: all releases."""
     found = sheet(parts, visit)
-    return Shown("history.html", head(parts, visit, found, "history"))
+    page, pages = page_of(visit, len(found.releases), RELEASES)
+    shown = found.releases[(page - 1) * RELEASES : page * RELEASES]
+    values = {"shown": shown, "page_number": page, "pages": pages}
+    return Shown("history.html", {**head(parts, visit, found, "history"), **values})
 
 
 def dependencies(parts: Parts, visit: Visit) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,12 +18,62 @@ from pidex.web.ui.visit import Outcome, Raw, Shown, Visit
 #: Roles that may be granted.
 ROLES = ("reader", "uploader", "maintainer", "owner", "admin")
 
-_REQUESTS = re.compile(r'pidex_requests_total\{kind="([^"]+)",status="([^"]+)"\} ([0-9.e+]+)')
-_MEASURE = re.compile(r"pidex_request_seconds_(sum|count) ([0-9.e+-]+)")
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? ([0-9.e+-]+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def _status(error: PidexError | None) -> int:
     return error.status if error else 200
+
+
+class Told:
+    """The metrics of all processes of the server, as pages show them."""
+
+    def __init__(self, text: str) -> None:
+        self._samples = [
+            (name, dict(_LABEL.findall(labels)), float(value))
+            for name, labels, value in _SAMPLE.findall(text)
+        ]
+
+    def _of(self, name: str) -> Iterator[tuple[dict[str, str], float]]:
+        return ((labels, value) for each, labels, value in self._samples if each == name)
+
+    def _sum(self, name: str) -> float:
+        return sum(value for _, value in self._of(name))
+
+    def mean(self, name: str) -> float | None:
+        """The mean of a histogram, in milliseconds; None before the first measure."""
+        count = self._sum(f"{name}_count")
+        return self._sum(f"{name}_sum") / count * 1000 if count else None
+
+    def requests(self) -> Sequence[tuple[str, int, int]]:
+        """Kind, number, and how many of them failed here."""
+        found: dict[str, list[int]] = {}
+        for labels, value in self._of("pidex_requests_total"):
+            line = found.setdefault(labels["kind"], [0, 0])
+            line[0] += int(value)
+            line[1] += int(value) if labels["status"] >= "500" else 0
+        return [(kind, number, failed) for kind, (number, failed) in sorted(found.items())]
+
+    def kept(self) -> tuple[int, int]:
+        """How many pages for installers were asked for, and how many of them did not have to be made."""
+        made = {labels["kind"]: value for labels, value in self._of("pidex_pages_made_total")}
+        asked = sum(number for kind, number, _ in self.requests() if kind in made)
+        return asked, max(0, asked - int(sum(made.values())))
+
+    def outcomes(self, name: str) -> dict[str, int]:
+        """A counter's numbers by outcome."""
+        return {labels["outcome"]: int(value) for labels, value in self._of(f"{name}_total")}
+
+    def waits(self) -> dict[str, float]:
+        """The mean time until an upstream's answer began, in milliseconds."""
+        asked: dict[str, float] = {}
+        for labels, value in self._of("pidex_upstream_requests_total"):
+            asked[labels["upstream"]] = asked.get(labels["upstream"], 0) + value
+        waited = {
+            labels["upstream"]: value for labels, value in self._of("pidex_upstream_wait_seconds_total")
+        }
+        return {name: waited.get(name, 0) / number * 1000 for name, number in asked.items() if number}
 
 
 # --- state --------------------------------------------------------------------------------------------------
@@ -31,21 +82,17 @@ def _status(error: PidexError | None) -> int:
 def state(parts: Parts, visit: Visit) -> Outcome:
     """`/-/admin`: load, storage, jobs, upstreams."""
     desk.of_server(parts, visit)
-    text = parts.site.metrics.exposition({}).decode()
-    requests: dict[str, list[int]] = {}
-    for kind, status, number in _REQUESTS.findall(text):
-        line = requests.setdefault(kind, [0, 0])
-        line[0] += int(float(number))
-        line[1] += int(float(number)) if status >= "500" else 0
-    measure = {name: float(value) for name, value in _MEASURE.findall(text)}
-    mean = measure["sum"] / measure["count"] * 1000 if measure.get("count") else None
+    told = Told(parts.site.metrics.exposition({}).decode())
     return Shown(
         "admin.html",
         {
             "state": parts.overview.state(by=visit.by),
             "upstreams": parts.overview.upstreams(by=visit.by),
-            "requests": sorted(requests.items()),
-            "mean": mean,
+            "requests": told.requests(),
+            "mean": told.mean("pidex_request_seconds"),
+            "kept": told.kept(),
+            "mirror": told.outcomes("pidex_mirror_files"),
+            "waits": told.waits(),
         },
     )
 

@@ -1,9 +1,14 @@
-"""A pytest plugin: tests by suite, and each suite's time beside its budget in minutes."""
+"""A pytest plugin: tests by suite, and each suite's time beside its budget in minutes.
+
+`python -m tests.suites` prints the tests that failed when pytest ran last, a line each.
+"""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +18,7 @@ SUITES: dict[str, tuple[int, tuple[str, ...]]] = {
     "web": (4, ("web", "cli")),
     "clients": (5, ("clients",)),
     "scenarios": (4, ("walks",)),
+    "cluster": (4, ("cluster",)),
     "faults": (2, ("faults",)),
 }
 _KEY = pytest.StashKey["Times"]()
@@ -82,3 +88,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             minutes = times.seconds[suite] / 60
             over = "  OVER ITS BUDGET" if minutes > budget else ""
             terminalreporter.line(f"{suite:10} {count:5} tests  {minutes:5.1f} min of {budget}{over}")
+
+
+def failed(root: Path) -> list[str]:
+    """The tests that failed in the last run, as pytest's own cache has them."""
+    try:
+        found: dict[str, bool] = json.loads(
+            (root / ".pytest_cache" / "v" / "cache" / "lastfailed").read_bytes()
+        )
+    except FileNotFoundError:
+        return []
+    return sorted(found)
+
+
+if __name__ == "__main__":
+    for test in failed(Path.cwd()):
+        print(test)

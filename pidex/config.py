@@ -73,6 +73,10 @@ class Settings:
         None, "path", "The data directory: catalogue, kept copies, snapshots. Default: `.pidex-NAME` beside"
         " the first folder NAME; where that cannot be written, or there is a bucket and no folder,"
         " `$XDG_STATE_HOME/pidex/NAME-HASH`.")
+    catalogue: str | None = _setting(
+        None, "text", "The catalogue's database, `postgresql://USER@HOST/NAME`, shared by all nodes of a"
+        " cluster. Default: a file in the data directory. Needs the extra `postgres`.",
+        check=addresses.database, allowed="a URL such as postgresql://pidex@db.example/pidex")
     prefix: str = _setting(
         "", "text", "The path below which everything is served, such as `/python`.",
         pattern=r"/*+((?!\.\.?(/|$))[A-Za-z0-9._~-]+(/|$))*/*",

@@ -189,16 +189,16 @@ def test_an_old_sqlite(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_catalogue_with_another_journal(target: Target) -> None:
-    with contextlib.closing(sqlite3.connect(target.catalogue)) as connection:
+    with contextlib.closing(sqlite3.connect(target.catalogue_file)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
     assert "has the journal mode delete, not wal" in said(target, "catalogue")
 
 
 def test_a_damaged_catalogue(target: Target) -> None:
-    with contextlib.closing(sqlite3.connect(target.catalogue)) as connection:
+    with contextlib.closing(sqlite3.connect(target.catalogue_file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    size = target.catalogue.stat().st_size
-    with target.catalogue.open("r+b") as file:
+    size = target.catalogue_file.stat().st_size
+    with target.catalogue_file.open("r+b") as file:
         file.seek(4096)
         file.write(os.urandom(size - 8192))
     sentence = said(target, "catalogue")
@@ -208,13 +208,13 @@ def test_a_damaged_catalogue(target: Target) -> None:
 
 
 def test_a_file_that_is_no_catalogue(target: Target) -> None:
-    target.catalogue.write_text("no database " * 1000)
+    target.catalogue_file.write_text("no database " * 1000)
     assert "is damaged (file is not a database)" in said(target, "catalogue")
 
 
 @pytest.mark.parametrize(("revision", "words"), [("9999", "was made by a newer pidex"), (None, "is empty")])
 def test_a_catalogue_of_another_version(target: Target, revision: str | None, words: str) -> None:
-    with contextlib.closing(sqlite3.connect(target.catalogue)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(target.catalogue_file)) as connection, connection:
         if revision:
             connection.execute("update alembic_version set version_num = ?", (revision,))
         else:
@@ -278,7 +278,7 @@ def test_files_that_are_not_listed(target: Target) -> None:
     def place(path: str, state: PlaceState, reason: str) -> Place:
         return Place(0, path, Stat(1, 1, 1, 1, 1), state, code="x", reason=reason)
 
-    with contextlib.closing(Catalogue.open(target.catalogue)) as catalogue, catalogue.write() as conn:
+    with contextlib.closing(Catalogue.open(target.catalogue_file)) as catalogue, catalogue.write() as conn:
         index = indexes.find(conn, "main")
         assert index is not None
         places.upsert_many(conn, index.id, [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pidex.accounts import hashing
+from pidex.accounts.guessing import SharedThrottle
 from pidex.accounts.htpasswd import PasswordFile
 from pidex.accounts.rights import Rights, Stamp
 from pidex.catalogue import groups, tokens, users
@@ -22,7 +23,7 @@ from pidex.core.errors import Forbidden, NotFound, PidexError, TooMany, Unauthen
 from pidex.core.model import ANONYMOUS, DEFAULT_INDEX, Principal
 from pidex.core.people import identity, is_name
 from pidex.core.permissions import AUTHENTICATED_GROUP, Action, Visibility
-from pidex.core.throttle import Throttle, seconds
+from pidex.core.throttle import Throttle, Ticket, seconds
 from pidex.core.tokens import digest, hint
 
 #: How long a verified password or token is remembered, in seconds, and how many are at most.
@@ -73,6 +74,8 @@ class Accounts:
         self._memory: dict[bytes, _Known] = {}
         self._wrong: dict[bytes, _Known] = {}
         self._throttle = Throttle()
+        #: Guesses at one node count at every other one, too.
+        self._shared = SharedThrottle(catalogue) if catalogue.path is None else None
         self._noted: dict[int, float] = {}
 
     # --- who ------------------------------------------------------------------------------------------------
@@ -175,8 +178,7 @@ class Accounts:
     def _by_header(self, header: str, address: str | None) -> Principal:
         found = credentials(header)
         account = identity(found.name) if found.token is None else f"\0{digest(found.token)}"
-        with self._lock:
-            ticket = self._throttle.take(account, address, self._clock())
+        ticket = self._take(account, address)
         if isinstance(ticket, float):
             wait = seconds(ticket)
             raise TooMany(
@@ -184,9 +186,18 @@ class Accounts:
                 retry_after=wait,
             )
         principal = self._by_password(found) if found.token is None else self._by_token(found)
+        if self._shared is not None:
+            self._shared.right(ticket, self._clock())
+            return principal
         with self._lock:
             self._throttle.right(ticket, self._clock())
         return principal
+
+    def _take(self, account: str, address: str | None) -> Ticket | float:
+        if self._shared is not None:
+            return self._shared.take(account, address, self._clock())
+        with self._lock:
+            return self._throttle.take(account, address, self._clock())
 
     def _by_password(self, found: Credentials) -> Principal:
         with self._catalogue.read() as conn:

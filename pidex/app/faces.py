@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from pidex import logs
 from pidex.app import upkeep
-from pidex.app.parts import Pidex, Source, build, identity
+from pidex.app.ground import identity
+from pidex.app.parts import Pidex, Source, build
 from pidex.config import Settings, data_dir
-from pidex.core.errors import ConfigError, PidexError
+from pidex.core.errors import CatalogueError, ConfigError, PidexError
 
 # What opens the catalogue takes half a second to import. The main process does that after it has started the
 # workers, which do the same meanwhile.
@@ -51,12 +52,24 @@ def worker(source: Source, number: int = 1, parent: int | None = None) -> Site:
     try:
         if parent is not None:
             _await(data_dir(settings, source.environ) / "ready", parent)
-        return site(build(settings, source.environ), sink, number)
+        return site(_built(settings, source.environ, patient=parent is not None), sink, number)
     except PidexError as error:
         if parent is None:
             raise
         log.error("Worker %d cannot start: %s", number, error)
         sys.exit(1)
+
+
+def _built(settings: Settings, environ: Mapping[str, str], *, patient: bool) -> Pidex:
+    """The parts; `patient`: once the catalogue answers. A worker that gave up would only be started again."""
+    while True:
+        try:
+            return build(settings, environ)
+        except CatalogueError as error:
+            if not patient or error.retry_after is None:
+                raise
+            log.warning("%s", error)
+            time.sleep(error.retry_after)
 
 
 def _await(ready: Path, parent: int) -> None:

@@ -114,26 +114,29 @@ def _numbered(reconciler: Reconciler, roots: list[int]) -> Callable[[Iterable[tu
     return nudge
 
 
-def restart(pidex: Pidex) -> None:
+def restart(pidex: Pidex, *, alone: bool = True) -> None:
     """Note that nobody knows what was put into the folders meanwhile: no 404 before the first listing.
 
-    Deletions and uploads that were cut off are finished or undone: no worker takes any yet.
+    Deletions and uploads that were cut off are finished or undone: no worker takes any yet. `alone`: no other
+    node is there, whose work this could be.
     """
     from pidex.catalogue import indexes, scans  # noqa: PLC0415  # see above
 
     with pidex.catalogue.write() as conn:
         indexes.ensure(conn, DEFAULT_INDEX, pidex.clock())
         every = indexes.list(conn)
-        for each in every:
+        for each in every if alone else ():
             scans.restart(conn, each.id)
     pidex.lineages()
-    pidex.storage.sweep()
+    if alone:
+        pidex.storage.sweep()
+    node = pidex.owner.partition(":")[0]
     intake = pidex.intake()
     curator = pidex.curator(intake, pidex.accounts())
     left = finished = undone = 0
     for each in every:
         left += curator.finish(each.name, by=OPERATOR)
-        received = intake.recover(each.name)
+        received = intake.recover(each.name, given_up=None if alone else lambda intent: intent.node == node)
         finished, undone = finished + received[0], undone + received[1]
     if left:
         log.warning("Deletions that the last stop cut off: %d files removed.", left)

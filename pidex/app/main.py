@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pidex import __version__, logs
 from pidex.accounts import OPEN
 from pidex.accounts import read as read_passwords
-from pidex.app import upkeep
+from pidex.app import nodes, upkeep
 from pidex.app.faces import welcome_text, worker
 from pidex.app.houses import Houses, restart
 from pidex.app.known import settle
@@ -37,7 +37,10 @@ FOLLOW_SECONDS = 2.0
 #: Seconds between two times that counted downloads are added to their sums.
 SETTLE_SECONDS = 60.0
 #: What only a restart changes.
-FIXED = ("host", "port", "socket", "workers", "data", "tls_cert", "tls_key", "grace", "ftp_port", "ftp_host")
+FIXED = (
+    "host", "port", "socket", "workers", "data", "catalogue", "storage", "tls_cert", "tls_key", "grace",
+    "ftp_port", "ftp_host",
+)  # fmt: skip
 
 log = logging.getLogger("pidex")
 
@@ -121,7 +124,7 @@ class _Main:
     def _started(self) -> None:
         """Make the catalogue ready, start the loops, and let the workers answer."""
         self._pidex = pidex = build(self._settings, self._source.environ, create=True)
-        restart(pidex)
+        restart(pidex, alone=not self._settings.catalogue or nodes.join(pidex))
         settle(pidex.catalogue, pidex.settings, pidex.clock)
         self._stop_loops = _start_loops(pidex, self._ftp)
         self._ready.write_text(str(os.getpid()), encoding="ascii")
@@ -176,10 +179,13 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
     from pidex.processes import Loops  # noqa: PLC0415
 
     settings = pidex.settings
-    houses = Houses(pidex)
-    pushes = pidex.pushes(houses.nudge)
+    once: dict[str, Callable[[threading.Event], None]] = {}  # what one node does for all
+    if settings.scrub_days:
+        once["scrub"] = lambda stop: upkeep.scrub(pidex, stop)
+    follower = nodes.Node(pidex, once) if settings.catalogue else Houses(pidex)
+    pushes = pidex.pushes(follower.nudge)
     loops: dict[str, Callable[[threading.Event], None]] = {
-        "indexes": houses.run,
+        "indexes": follower.run,
         "metrics": lambda stop: _fold(pidex.metrics, stop),
         "control": Control(pidex.data, pidex.calls(pushes)).run,
         "git": pushes.run,
@@ -189,9 +195,9 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
     }
     if ftp is not None:
         loops["ftp"] = lambda stop: pidex.ftp(ftp).run(stop)
-    if settings.scrub_days:
-        loops["scrub"] = lambda stop: upkeep.scrub(pidex, stop)
-    if settings.snapshots:
+    if settings.catalogue is None:
+        loops |= once
+    if settings.snapshots and settings.catalogue is None:
         loops["snapshots"] = lambda stop: _snapshots(pidex, stop)
     running = Loops(loops)
     running.start()

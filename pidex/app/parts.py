@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pidex.app.ground import catalogue_of, identify, owner_of, shared_dir
 from pidex.config import Settings, data_dir, environment, load, served_folders
 from pidex.core.errors import CannotStart
 from pidex.core.model import DEFAULT_INDEX, File
@@ -80,6 +81,8 @@ class Pidex:
     metrics: Metrics
     mirror: Mirror
     clock: Callable[[], float]
+    shared: Path  # what all nodes of a cluster have together lies here; alone it is `data`
+    owner: str = ""
     _closers: list[Callable[[], None]] = field(default_factory=list)
     _accounts: Accounts | None = None
 
@@ -138,6 +141,7 @@ class Pidex:
             sandbox or self.sandbox(),
             mirror=self.mirror,
             alarmed=self.alarms().add,
+            owner=self.owner,
         )
 
     def sandbox(self) -> Sandbox:
@@ -181,7 +185,7 @@ class Pidex:
             self.accounts(),
             self.clock,
             self.data,
-            aside=Quarantine(self.data / "quarantine").count,
+            aside=Quarantine(self.shared / "quarantine").count,
             scrub=lambda: scrub.read(self.data / scrub.NAME),
         )
 
@@ -281,7 +285,7 @@ class Pidex:
         from pidex.backends.git import Git  # noqa: PLC0415  # see above
         from pidex.backends.repositories import Repositories  # noqa: PLC0415
 
-        return Repositories(self.data / "git", Git(environment().get("PATH", os.defpath)))
+        return Repositories(self.shared / "git", Git(environment().get("PATH", os.defpath)))
 
     def pushes(self, nudge: Callable[[Iterable[tuple[int, str]]], None] = lambda paths: None) -> Pushes:
         """What takes pushes to them. For who holds the lock."""
@@ -290,7 +294,7 @@ class Pidex:
 
         return Pushes(
             self.repositories(),
-            Arrivals(self.catalogue, self.storage, self.clock, self.sandbox(), self.mirror),
+            Arrivals(self.catalogue, self.storage, self.clock, self.sandbox(), self.mirror, self.owner),
             self.storage,
             self.resolver,
             self.accounts(),
@@ -364,12 +368,13 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
         go_on(data_dir(settings, environ))
     folders = served_folders(settings)
     data = data_dir(settings, environ, create=create, warn=log.warning if create else lambda _: None)
-    catalogue = Catalogue.open(data / "catalogue.db", create=create)
+    catalogue = Catalogue.open(catalogue_of(settings, data), create=create)
     if create:
         with catalogue.write() as conn:
             indexes.ensure(conn, DEFAULT_INDEX, time.time(), settings.mutability)
-        _identify(data)
-    storage = Folder(folders, data / "kept")
+        identify(data, catalogue)
+    shared = shared_dir(settings, data, create=create)
+    storage = Folder(folders, shared / "kept")
 
     def visibility(by: Principal, index: str, action: Action) -> Visibility:
         # Made when somebody asks who is not the operator: commands need no password file.
@@ -387,6 +392,8 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
         metrics=Metrics(data / "metrics"),
         mirror=mirror,
         clock=time.time,
+        shared=shared,
+        owner=owner_of(settings, data),
     )
     pidex.lineages()
     return pidex
@@ -415,7 +422,7 @@ def administration(settings: Settings, data: Path, *, create: bool) -> Iterator[
 
     if create:
         go_on(data)
-    catalogue = Catalogue.open(data / "catalogue.db", create=create)
+    catalogue = Catalogue.open(catalogue_of(settings, data), create=create)
     expendable = Expendable(data / "cache.db")
     try:
         if create:
@@ -436,20 +443,6 @@ def calls(prefix: str, service: object) -> dict[str, Callable[..., object]]:
     """A service's public methods by the names under which commands call them: 'accounts.add_user'."""
     public = [name for name in dir(type(service)) if not name.startswith("_")]
     return {f"{prefix}.{name}": getattr(service, name) for name in public if callable(getattr(service, name))}
-
-
-def _identify(data: Path) -> None:
-    """Give the data directory a name that only it has: `pidex doctor` asks the public URL for it."""
-    path = data / "instance"
-    if not path.exists():
-        path.write_text(f"{secrets.token_hex(16)}\n", encoding="ascii")
-
-
-def identity(data: Path) -> str:
-    try:
-        return (data / "instance").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def address(settings: Settings) -> str:

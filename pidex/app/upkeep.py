@@ -29,7 +29,7 @@ def healer(pidex: Pidex) -> Healer:
     from pidex.verify import Healer  # noqa: PLC0415
     from pidex.verify.health import QUARANTINE  # noqa: PLC0415
 
-    aside = Quarantine(pidex.data / QUARANTINE)
+    aside = Quarantine(pidex.shared / QUARANTINE)
     return Healer(pidex.catalogue, pidex.storage, pidex.intake(), aside, clock=pidex.clock)
 
 

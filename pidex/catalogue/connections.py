@@ -18,6 +18,24 @@ PAUSE_SECONDS = 0.01
 #: Connections kept open, and how many more a burst of threads may open.
 POOL_SIZE = 8
 POOL_BURST = 56
+#: The same for PostgreSQL, in each process: a server has few connections, and all nodes share them.
+SERVER_POOL_SIZE, SERVER_POOL_BURST = 4, 8
+#: Seconds until a connection to PostgreSQL has to be there, and after which an idle one is made anew.
+CONNECT_SECONDS, RECYCLE_SECONDS = 3, 1800
+#: Seconds of silence until the other side is asked whether it lives, and in which it has to answer.
+KEEPALIVE_SECONDS, ALIVE_SECONDS = 5, 10
+#: What holds for each session: how long a statement, a lock and an idle transaction may last, and what
+#: writers rely on. The server looks after us as we after it: a node that is cut off holds no lock for long.
+SESSION = {
+    "statement_timeout": "30s",
+    "lock_timeout": f"{BUSY_SECONDS}s",
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": KEEPALIVE_SECONDS,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 3,
+    "default_transaction_isolation": r"read\ committed",
+    "jit": "off",
+}
 #: SQLite's page cache of each connection, in KiB.
 CACHE_KIB = 4096
 #: What a write-ahead log is cut back to once it is written into the database, in bytes.
@@ -79,14 +97,38 @@ def postgresql(url: URL) -> Engine:
     try:
         return create_engine(
             url,
-            connect_args={"connect_timeout": BUSY_SECONDS},
-            pool_size=POOL_SIZE,
-            max_overflow=POOL_BURST,
+            connect_args=arguments(url),
+            pool_size=SERVER_POOL_SIZE,
+            max_overflow=SERVER_POOL_BURST,
             pool_timeout=BUSY_SECONDS,
             pool_pre_ping=True,
+            pool_recycle=RECYCLE_SECONDS,
             hide_parameters=True,
         )
     except ModuleNotFoundError as error:
         raise CatalogueError(
             f"A PostgreSQL catalogue needs {error.name}: install `pidex[postgres]`."
         ) from error
+
+
+def arguments(url: URL) -> dict[str, Any]:
+    """How each connection to PostgreSQL is made, where its URL does not say otherwise.
+
+    Nothing waits without an end: not for a connection, a lock, an answer, nor for a node that has gone.
+    """
+    given: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "pidex",
+        "client_encoding": "utf8",
+        "target_session_attrs": "read-write",  # of several hosts the one that is no standby
+        "keepalives_idle": KEEPALIVE_SECONDS,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": ALIVE_SECONDS * 1000,
+    }
+    found = {name: value for name, value in given.items() if name not in url.query}
+    said = url.query.get("options", "")
+    own = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+    # What the URL says comes last, and so counts.
+    found["options"] = f"{own} {said if isinstance(said, str) else ' '.join(said)}".strip()
+    return found

@@ -13,19 +13,24 @@ from sqlalchemy import Connection, Engine, exc, select, text
 from sqlalchemy.engine import URL, make_url
 
 import pidex
-from pidex.catalogue import connections, schema, seals, snapshots
-from pidex.catalogue.probe import PostgresProbe, Probe, SqliteProbe
+from pidex.catalogue import connections, requirements, schema, seals, snapshots
+from pidex.catalogue.probe import Board, PostgresProbe, Probe, SqliteProbe
 from pidex.catalogue.refusals import damaged, translated
-from pidex.catalogue.tables import counters, metadata
+from pidex.catalogue.tables import metadata
 from pidex.core.errors import CatalogueError
 
 # Services name the type of a connection without importing SQLAlchemy, whose home is here.
-__all__ = ["Catalogue", "Connection"]
+__all__ = ["Catalogue", "Connection", "address_of"]
 
 #: One migration at a time: any fixed number that nothing else in the database uses.
 _MIGRATION_LOCK = 7_095_339
 
-_TAKE_TURN = select(counters.c.value).where(counters.c.name == "serial").with_for_update()
+#: The writer's turn on PostgreSQL: the row of the serial is locked, and that something was written is noted.
+_TAKE_TURN = text(
+    "with turn as (select value from counters where name = 'serial' for update)"
+    " insert into counters (name, value) select 'writes', 1 from turn"
+    " on conflict (name) do update set value = counters.value + 1"
+)
 
 
 class Catalogue:
@@ -40,6 +45,7 @@ class Catalogue:
         self._engine = connections.sqlite(url) if self.path is not None else connections.postgresql(url)
         self._reader: Engine
         self._writer: Engine
+        self._beside: Engine
         if self.path is not None:
             self._reader = self._engine
             self._writer = self._engine.execution_options(pidex_begin="BEGIN IMMEDIATE")
@@ -49,7 +55,9 @@ class Catalogue:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
             self._writer = self._engine
+            self._beside = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pid = os.getpid()
+        self._board = Board()
 
     @classmethod
     def open(
@@ -61,7 +69,7 @@ class Catalogue:
         the data directory, after a snapshot); without it both are refused, and nothing is written.
         Raises `CatalogueError`: missing, corrupt, made by a newer pidex, or no catalogue at all.
         """
-        catalogue = cls(_address(url_or_path))
+        catalogue = cls(address_of(url_or_path))
         try:
             catalogue._ready(create, clock)
         except BaseException:
@@ -98,15 +106,31 @@ class Catalogue:
             if self.path is None:
                 conn.execute(_TAKE_TURN)
             yield conn
+        self._board.writes += 1
+
+    @contextmanager
+    def beside(self) -> Iterator[Connection]:
+        """A connection for rows of which no answer is made: leases, and counted guesses.
+
+        Each statement is a transaction of its own. Writers in their turn do not wait for it, nor it for them.
+        On SQLite it is `write`.
+        """
+        if self.path is not None:
+            with self.write() as conn:
+                yield conn
+            return
+        with translated(self.name), self._here(self._beside).begin() as conn:
+            yield conn
 
     def probe(self) -> Probe:
         """A change probe for this process."""
         if self.path is not None:
             return SqliteProbe(self.path, self.read)
-        return PostgresProbe(self.read)
+        return PostgresProbe(self.read, self._board, self._url, self.name)
 
     def close(self) -> None:
         """Close all pooled connections. The catalogue opens new ones if it is used again."""
+        self._board.close()
         self._engine.dispose()
 
     def _here(self, engine: Engine) -> Engine:
@@ -120,6 +144,8 @@ class Catalogue:
         if self.path is not None:
             self._prepare_file(self.path, create)
         with self.read() as conn:
+            if self.path is None and create:
+                requirements.check(conn, self.name)
             found = schema.stored(conn)
             if found == schema.REVISION:
                 _touch_tables(conn)
@@ -163,6 +189,9 @@ class Catalogue:
         writer = self._writer.execution_options(pidex_unsealed=True)
         with translated(self.name), writer.begin() as conn:
             if self.path is None:
+                # Another node may be at it, for as long as that takes.
+                conn.execute(text("set local lock_timeout = 0"))
+                conn.execute(text("set local statement_timeout = 0"))
                 conn.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             if schema.stored(conn) != schema.REVISION:  # another process may have been first
                 schema.migrate(conn)
@@ -170,7 +199,8 @@ class Catalogue:
         self._engine.dispose()
 
 
-def _address(url_or_path: str | Path) -> URL:
+def address_of(url_or_path: str | Path) -> URL:
+    """Where a catalogue is, as a URL for SQLAlchemy. Raises `CatalogueError` where it names nothing known."""
     if isinstance(url_or_path, str) and "://" in url_or_path:
         try:
             url = make_url(url_or_path)

@@ -14,7 +14,10 @@ from pidex.catalogue.tables import intents
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A file that is being put at a path of a root. `at` in microseconds since 1970, UTC."""
+    """A file that is being put at a path of a root. `at` in microseconds since 1970, UTC.
+
+    `owner` is 'node:process' on a cluster, so that others know who has given it up.
+    """
 
     filename: str
     root: int
@@ -23,6 +26,12 @@ class Intent:
     size: int
     by: str
     at: int
+    owner: str | None = ""
+
+    @property
+    def node(self) -> str:
+        """The node whose it is; '' where nobody else could have it."""
+        return (self.owner or "").partition(":")[0]
 
     @property
     def key(self) -> str:

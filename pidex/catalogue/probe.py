@@ -8,15 +8,30 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import URL
 
 from pidex.catalogue import indexes, journal
 from pidex.catalogue.connections import BUSY_SECONDS
 from pidex.catalogue.refusals import translated
 
+if TYPE_CHECKING:
+    from asyncio import Future
+
+    from pidex.catalogue.groupread import GroupRead
+
 #: More changes than this since the last question, and the answer is: everything.
 MAX_CHANGES = 10_000
+
+#: Seconds for which a stamp that was read for somebody else is as good as an own one: what one request takes.
+FRESH_SECONDS = 1.0
+#: Raised by every writing transaction, and by each change that it makes: it never goes down.
+STAMP = "select sum(value)::bigint from counters"
+
+_STAMP = text(STAMP)
 
 Read = Callable[[], AbstractContextManager[Connection]]
 
@@ -97,18 +112,61 @@ class SqliteProbe(Probe):
         local.connection, local.execute, local.pid = connection, connection.execute, os.getpid()
 
 
-class PostgresProbe(Probe):
-    """Asks PostgreSQL for the newest serial."""
+class Board:
+    """What the probes of one catalogue share: the newest stamp that was read, when, and by which process."""
 
-    def __init__(self, read: Read) -> None:
+    __slots__ = ("at", "group", "pid", "stamp", "writes")
+
+    def __init__(self) -> None:
+        self.stamp, self.at, self.pid = 0, float("-inf"), 0
+        #: Transactions that this process has written.
+        self.writes = 0
+        self.group: GroupRead | None = None
+
+    def post(self, stamp: int) -> None:
+        """Note a stamp that was read just now."""
+        self.stamp, self.at, self.pid = stamp, monotonic(), os.getpid()
+
+    def close(self) -> None:
+        """End the group read, if there is one."""
+        if self.group is not None:
+            self.group.close()
+            self.group = None
+
+
+class PostgresProbe(Probe):
+    """Asks PostgreSQL for the sum of all counters, which each writing transaction raises.
+
+    Whoever answers requests calls `ask` for each of them; then `changed` costs nothing for a moment.
+    """
+
+    def __init__(self, read: Read, board: Board, url: URL, name: str) -> None:
         super().__init__(read)
+        self._board, self._url, self._name = board, url, name
         self._local = threading.local()
+
+    def ask(self) -> Future[int]:
+        """The stamp of a query that starts after this call, once for all who wait. For one event loop.
+
+        It never goes down. What is awaited raises `CatalogueError` while the database does not answer.
+        """
+        group = self._board.group
+        if group is None:
+            from pidex.catalogue.groupread import GroupRead  # noqa: PLC0415  # only workers wait in groups
+
+            group = self._board.group = GroupRead(self._url, self._name, self._board.post)
+        return group.ask()
 
     def changed(self) -> bool:
         """See `Probe.changed`."""
-        with self._read() as conn:
-            seen = journal.serial(conn)
-        if seen == getattr(self._local, "seen", None):
+        board = self._board
+        if monotonic() - board.at >= FRESH_SECONDS or board.pid != os.getpid():
+            with self._read() as conn:
+                stamp = int(conn.execute(_STAMP).scalar_one())
+        else:
+            stamp = board.stamp
+        now = stamp, board.writes
+        if now == getattr(self._local, "seen", None):
             return False
-        self._local.seen = seen
+        self._local.seen = now
         return True

@@ -37,7 +37,9 @@ def refusal(error: Exception, name: str) -> PidexError | None:
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return _of_sqlite(cause, name)
-    if isinstance(error, exc.OperationalError | exc.InterfaceError):
+    # A standby that was taken for the primary is as good as a server that is away.
+    standby = getattr(cause, "sqlstate", None) == "25006"
+    if standby or isinstance(error, exc.OperationalError | exc.InterfaceError):
         return CatalogueError(f"The catalogue {name} does not answer: {str(cause).strip()}", retry_after=1)
     return None
 

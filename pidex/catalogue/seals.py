@@ -13,7 +13,7 @@ from pidex.catalogue import upserts
 from pidex.catalogue.tables import metadata, seals
 
 #: Without a seal: what is compared with the files themselves, what is only counted, and what has a chain.
-UNSEALED = frozenset({"places", "contents", "files", "projects", "downloads", "audit", "seals"})
+UNSEALED = frozenset({"places", "contents", "files", "projects", "downloads", "audit", "seals", "shared"})
 #: With a seal, and yet made anew by each scan.
 DERIVED = frozenset({"problems", "scans"})
 

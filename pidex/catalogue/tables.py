@@ -146,6 +146,7 @@ intents = Table(
     Column("size", BigInteger, nullable=False),
     Column("by", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("owner", Text),  # the node and process that publishes
 )
 
 #: `scope` 'release': target is the canonical version; 'file': target is the casefolded file name (YNK-1).
@@ -485,4 +486,15 @@ scans = Table(
     Column("listed", Boolean, nullable=False),  # the first listing since the start is in `places`
     Column("finished", BigInteger),  # when the last full scan ended
     Column("files", Integer, nullable=False, server_default="0"),
+)
+
+# --- expendable: what running nodes tell each other; lost without harm while none runs ----------------------
+
+#: Leases, whose value is the holder (`leases`), and counted guesses (`guesses`). `until`: by the database.
+shared = Table(
+    "shared",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),
 )

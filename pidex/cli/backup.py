@@ -15,7 +15,7 @@ from pidex.cli.calls import owned
 from pidex.cli.options import settings_options
 from pidex.cli.progress import progress
 from pidex.config import Settings, data_dir, environment, load, settings_fields, shown
-from pidex.core.errors import NotFound
+from pidex.core.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from pidex.backup import Backups
@@ -46,6 +46,10 @@ def command(target: Path, keep: int, link: bool, check: bool, as_json: bool, **f
     environ = environment()
     settings = load(flags, environ)
     data = data_dir(settings, environ, warn=lambda text: click.echo(text, err=True))
+    if settings.catalogue is not None:
+        raise ConfigError(
+            "The catalogue is in PostgreSQL: back it up with pg_dump or its archive, as docs/cluster.md says."
+        )
     if not (data / "catalogue.db").exists():
         raise NotFound(f"There is no catalogue in {data} yet: start `pidex serve` first, or name --data.")
     owned(data)

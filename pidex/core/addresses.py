@@ -23,6 +23,16 @@ def url(text: str) -> str:
     return text
 
 
+def database(text: str) -> str:
+    """A URL of a PostgreSQL database, credentials and parameters included."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("postgresql", "postgres") or re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise ValueError
+    if parts.path in ("", "/") or "#" in text:
+        raise ValueError
+    return text
+
+
 def login_header(text: str) -> str:
     """The name of a header that may say who signed in, in lower case."""
     if text.lower() in _HEADERS_WITH_A_MEANING:

@@ -48,12 +48,11 @@ class Throttle:
 
     def take(self, account: str, address: str | None, now: float) -> Ticket | float:
         """Leave to evaluate a guess, or the seconds until there may be one."""
-        place = _place(address)
-        pair = _key("pair", account, place)
+        pair, by_address, by_account = keys(account, address)
         if pair in self._known:
             wanted: Sequence[tuple[bytes, Size]] = [(pair, ACCOUNT)]
         else:
-            wanted = [(_key("address", place), ADDRESS), (_key("account", account), ACCOUNT)]
+            wanted = [(by_address, ADDRESS), (by_account, ACCOUNT)]
         levels = [self._level(key, size, now) for key, size in wanted]
         waits = [
             (1 - level) * size.seconds for level, (_, size) in zip(levels, wanted, strict=True) if level < 1
@@ -85,6 +84,12 @@ class Throttle:
         self._levels[key] = (level, now)
         while len(self._levels) > BUCKETS:
             del self._levels[next(iter(self._levels))]
+
+
+def keys(account: str, address: str | None) -> tuple[bytes, bytes, bytes]:
+    """The buckets that a guess may be taken from: of the two together, of the address, of the account."""
+    place = _place(address)
+    return _key("pair", account, place), _key("address", place), _key("account", account)
 
 
 def seconds(wait: float) -> int:

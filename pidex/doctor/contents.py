@@ -6,8 +6,8 @@ from contextlib import closing
 
 from pidex import accounts
 from pidex.backends.cache import Cache
-from pidex.catalogue import indexes, places, problems, snapshots, soundness
-from pidex.catalogue.engine import Catalogue
+from pidex.catalogue import indexes, places, problems, requirements, snapshots, soundness
+from pidex.catalogue.engine import Catalogue, address_of
 from pidex.catalogue.expendable import Expendable
 from pidex.catalogue.mirrored import Store
 from pidex.core.errors import CatalogueError
@@ -33,7 +33,10 @@ def sqlite(target: Target, _: Clock) -> Findings:
 
 def catalogue(target: Target, _: Clock) -> Findings:
     """The catalogue opens, belongs to this program, and is whole."""
-    path = target.catalogue
+    if target.catalogue is not None:
+        yield from _database(target.catalogue)
+        return
+    path = target.catalogue_file
     if not path.exists():
         yield ok("There is no catalogue yet: `pidex serve` makes it.")
         return
@@ -54,14 +57,28 @@ def catalogue(target: Target, _: Clock) -> Findings:
         yield ok(f"The catalogue {path} is whole and of this version.")
 
 
+def _database(url: str) -> Findings:
+    """The database answers, is what is needed, and has this program's tables."""
+    with closing(Catalogue(address_of(url))) as opened:
+        with opened.read() as conn:
+            found = [*requirements.faults(conn)]
+            version = requirements.version(conn)
+        for fault in found:
+            yield (fail if fault.fatal else warn)(fault.sentence, fault.remedy)
+        if not any(fault.fatal for fault in found):
+            yield ok(f"The database is PostgreSQL {version}, with all that is needed.")
+    with closing(Catalogue.open(url, create=False)) as opened:
+        yield ok(f"The catalogue {opened.name} is of this version.")
+
+
 def snapshot(target: Target, clock: Clock) -> Findings:
     """There is a young snapshot of the catalogue."""
-    if not target.catalogue.exists():
+    if target.catalogue is not None or not target.catalogue_file.exists():
         return
     if not target.snapshots:
         yield warn("No snapshots of the catalogue are taken.", "Set snapshots to 7.")
         return
-    newest = next(iter(snapshots.list(snapshots.folder_of(target.catalogue))), None)
+    newest = next(iter(snapshots.list(snapshots.folder_of(target.catalogue_file))), None)
     if newest is None:
         yield warn(
             "There is no snapshot of the catalogue yet.",
@@ -80,10 +97,11 @@ def snapshot(target: Target, clock: Clock) -> Findings:
 
 def files(target: Target, _: Clock) -> Findings:
     """Every file of the folders is listed, or known to be on its way."""
-    if not target.catalogue.exists():
+    place = target.catalogue_place
+    if place is None:
         return
     try:
-        with closing(Catalogue.open(target.catalogue, create=False)) as opened, opened.read() as conn:
+        with closing(Catalogue.open(place, create=False)) as opened, opened.read() as conn:
             index = indexes.find(conn, DEFAULT_INDEX)
             if index is None:
                 return

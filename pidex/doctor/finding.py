@@ -52,8 +52,16 @@ class Target:
     passwords: Path | None = None
     watch: str = "auto"
     snapshots: int = 7
+    catalogue: str | None = None
 
     @property
-    def catalogue(self) -> Path:
-        """The catalogue's file."""
+    def catalogue_file(self) -> Path:
+        """The catalogue's file, where it is one."""
         return self.data / "catalogue.db"
+
+    @property
+    def catalogue_place(self) -> str | Path | None:
+        """Where the catalogue is; None: there is none yet."""
+        if self.catalogue is not None:
+            return self.catalogue
+        return self.catalogue_file if self.catalogue_file.exists() else None

@@ -52,8 +52,9 @@ class Intake:
 
     Whatever is written is written in one transaction, so that a reader sees all of it or nothing. `inspector`
     is needed by who calls `receive`. `mirror`: what is held of upstreams, whose names are not to be taken by
-    accident; `alarmed` is told how many were, by what lies in the folder. Thread-safe, and safe beside others
-    in other processes.
+    accident; `alarmed` is told how many were, by what lies in the folder. `owner`: 'node:process' on a
+    cluster, unlike any other; what a broken connection left open is then settled by this process.
+    Thread-safe, and safe beside others in other processes.
     """
 
     def __init__(
@@ -65,12 +66,13 @@ class Intake:
         *,
         mirror: Mirrored | None = None,
         alarmed: Callable[[int], None] = lambda _count: None,
+        owner: str = "",
     ) -> None:
         self._catalogue = catalogue
         self._storage = storage
         self._clock = clock
         self._mirror, self._alarmed = mirror, alarmed
-        self._deliveries = Deliveries(catalogue, storage, clock, inspector, mirror)
+        self._deliveries = Deliveries(catalogue, storage, clock, inspector, mirror, owner)
 
     # --- files that are sent --------------------------------------------------------------------------------
 
@@ -115,12 +117,15 @@ class Intake:
         parcel = Parcel(index, stage, filename, form, signature, overwrite, how, by, claim)
         return self._deliveries.receive(parcel)
 
-    def recover(self, index: str, *, older: float = 0.0) -> tuple[int, int]:
+    def recover(
+        self, index: str, *, older: float = 0.0, given_up: Callable[[intents.Intent], bool] | None = None
+    ) -> tuple[int, int]:
         """Finish or undo what was being received when its process died; how many of each.
 
-        `older`: only what began so many seconds ago or longer. 0 while nobody else receives.
+        `older`: only what began so many seconds ago or longer. 0 while nobody else receives. `given_up` says
+        instead of that which are nobody's any more.
         """
-        return self._deliveries.recover(index, older=older)
+        return self._deliveries.recover(index, older=older, given_up=given_up)
 
     def received(self, index: str, since: int | None) -> Received:
         """What has come in by `receive` after a mark (None: just the mark of now), and is coming now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pidex.catalogue import admissions, deliveries, indexes, intents, places, projects
@@ -54,25 +54,29 @@ class Received:
 
 
 class _Underway(Exception):
-    """Another upload of the same name has announced itself, and not ended."""
+    """Another upload of the same name has announced itself, and not ended; argument: nobody works on it."""
 
 
 class Deliveries:
     """The steps from a staged file to a listed one. Each may be the last before a kill."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  the seams, in the order of the layers
         self,
         catalogue: Catalogue,
         storage: Storage,
         clock: Clock,
         inspector: Inspector | None,
         mirror: Mirrored | None = None,
+        owner: str = "",
     ) -> None:
         self._catalogue = catalogue
         self._storage = storage
         self._clock = clock
         self._inspector = inspector
         self._mirror = mirror
+        self._owner = owner
+        self._going: set[intents.Intent] = set()  # announced by this process, and not ended
+        self._doubts: set[str] = set()  # indexes in which some may be left that ended without an answer
         self._groups: dict[str, Together[Order]] = {}
         self._lock = threading.Lock()
 
@@ -99,6 +103,9 @@ class Deliveries:
         """The whole way, in order of the checks' cost; see `Intake.receive`."""
         order: Order | None = None
         end = time.monotonic() + WAIT_SECONDS
+        if self._owner and parcel.index in self._doubts:
+            self._doubts.discard(parcel.index)
+            self.recover(parcel.index, given_up=self._left)
         while True:
             with self._catalogue.read() as conn:
                 here = index_of(conn, parcel.index)
@@ -114,8 +121,11 @@ class Deliveries:
                 if order.error is None:
                     return order.receipt(order.status)
                 raise order.error
-            except _Underway:
+            except _Underway as other:
                 order.error = None
+                if any(other.args):
+                    self.recover(parcel.index, given_up=self._left)
+                    continue
                 if time.monotonic() >= end:
                     raise Busy(
                         f"Another upload of {parcel.filename} is under way. Try again in a moment.",
@@ -169,22 +179,30 @@ class Deliveries:
 
     def _store(self, orders: Sequence[Order]) -> None:
         """Announce, place, admit. What a step fails for is undone; its order has the error."""
-        announced = self._announce(orders)
+        announced: list[Order] = []
         try:
-            self._place(announced)
-            self._sign(_going(announced))
-            self._admit_each(_going(announced))
-        except BaseException as error:
-            for order in _going(announced):
-                order.error = error
-        self._undo([order for order in announced if order.error is not None])
+            self._announce(orders, announced)
+            try:
+                self._place(announced)
+                self._sign(_going(announced))
+                self._admit_each(_going(announced))
+            except BaseException as error:
+                for order in _going(announced):
+                    order.error = error
+            self._undo([order for order in announced if order.error is not None])
+        except CatalogueError:
+            self._doubts.add(orders[0].parcel.index)
+            raise
+        finally:
+            self._going.difference_update(order.announced for order in announced)
 
-    def _announce(self, orders: Sequence[Order]) -> Sequence[Order]:
-        """Commit what is about to happen: from here on nobody else takes the names. Those that got theirs.
+    def _announce(self, orders: Sequence[Order], announced: list[Order]) -> None:
+        """Commit what is about to happen: from here on nobody else takes the names.
 
-        The others are there already, are refused, or have to wait (`_Underway`) for somebody else.
+        `announced` gets those that are ours. The others are there already, are refused, or have to wait
+        (`_Underway`) for somebody else.
         """
-        now, announced = int(self._clock() * 1_000_000), []
+        now = int(self._clock() * 1_000_000)
         with self._catalogue.write() as conn:
             here = index_of(conn, orders[0].parcel.index)
             for order in orders:
@@ -194,9 +212,9 @@ class Deliveries:
                     order.error = error
                     continue
                 if order.intent is not None:
-                    intents.put(conn, here.id, order.intent)
                     announced.append(order)
-        return announced
+                    self._going.add(order.intent)
+                    intents.put(conn, here.id, order.intent)
 
     def _intent(self, conn: Connection, here: indexes.Index, order: Order, now: int) -> intents.Intent | None:
         """What is about to happen to a name; None: it has these bytes already. Raises why it may not."""
@@ -204,8 +222,9 @@ class Deliveries:
         if judgement.identical:
             order.status = "identical"
             return None
-        if intents.find(conn, here.id, parcel.filename.casefold()) is not None:
-            raise _Underway
+        other = intents.find(conn, here.id, parcel.filename.casefold())
+        if other is not None:
+            raise _Underway(self._left(other))
         file = parcel.stage.file
         root, path = judgement.replaces or (file.root, parcel.filename)
         if root != file.root:
@@ -213,7 +232,11 @@ class Deliveries:
             raise Forbidden(f"{parcel.filename} cannot be replaced: {reason}.")
         order.status = "stored" if judgement.replaces is None else "replaced"
         sha256, by = parcel.stage.digests()["sha256"], parcel.by.name or "anonymous"
-        return intents.Intent(parcel.filename, root, path, sha256, parcel.stage.size, by, now)
+        return intents.Intent(parcel.filename, root, path, sha256, parcel.stage.size, by, now, self._owner)
+
+    def _left(self, intent: intents.Intent) -> bool:
+        """Whether it is one of this process's own that ended without an answer from the catalogue."""
+        return bool(self._owner) and intent.owner == self._owner and intent not in self._going
 
     def _place(self, orders: Sequence[Order]) -> None:
         """Give the files their names in the folders, for good."""
@@ -316,6 +339,7 @@ class Deliveries:
 
     def _undo(self, orders: Sequence[Order]) -> None:
         """Leave nothing behind, as far as that can be done; a start does the rest."""
+        orders = self._decided(orders)
         if not orders:
             return
         for order in orders:
@@ -329,16 +353,45 @@ class Deliveries:
                 if intents.find(conn, number, order.announced.key) == order.intent:
                     intents.done(conn, number, order.announced.key)
 
+    def _decided(self, orders: Sequence[Order]) -> Sequence[Order]:
+        """Those orders that failed for certain.
+
+        Where the connection broke while it was committed, nobody knows: the catalogue is asked. What it has
+        is done. Where it does not answer either, all stays as it lies, until `recover` finishes or undoes it.
+        """
+        doubtful = [order for order in orders if isinstance(order.error, CatalogueError)]
+        if not doubtful:
+            return orders
+        try:
+            # In the writer's turn: what may still be under way at the server has ended by then.
+            with self._catalogue.write() as conn:
+                here = index_of(conn, doubtful[0].parcel.index)
+                for order in doubtful:
+                    intent = order.announced
+                    admitted = admissions.find(conn, here.id, intent.key)
+                    if (
+                        intents.find(conn, here.id, intent.key) != intent
+                        and admitted is not None
+                        and admitted.sha256 == intent.sha256
+                    ):
+                        order.error = None
+        except CatalogueError:
+            self._doubts.add(doubtful[0].parcel.index)
+            return [order for order in orders if not isinstance(order.error, CatalogueError)]
+        return [order for order in orders if order.error is not None]
+
     # --- afterwards ----------------------------------------------------------------------------------------
 
-    def recover(self, index: str, *, older: float = 0.0) -> tuple[int, int]:
+    def recover(
+        self, index: str, *, older: float = 0.0, given_up: Callable[[intents.Intent], bool] | None = None
+    ) -> tuple[int, int]:
         """Finish what lies in its place with its bytes, undo the rest; see `Intake.recover`."""
         now = self._clock()
         with self._catalogue.read() as conn:
             found = [
                 intent
                 for intent in intents.list(conn, index_of(conn, index).id)
-                if intent.at <= (now - older) * 1_000_000
+                if (given_up(intent) if given_up is not None else intent.at <= (now - older) * 1_000_000)
             ]
         finished = 0
         for intent in found:

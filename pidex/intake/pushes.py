@@ -159,7 +159,7 @@ class Arrivals(Deliveries):
         made = [
             intents.Intent(
                 arrival.put.filename, root, arrival.put.path, arrival.sha256, arrival.stage.size,
-                by.name or "anonymous", now,
+                by.name or "anonymous", now, self._owner,
             )
             for arrival in arrivals
         ]  # fmt: skip

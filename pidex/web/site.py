@@ -14,7 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Router
 
 from pidex.accounts import Accounts
-from pidex.core.errors import BadRequest, MethodNotAllowed, NotFound, PathTooLong, PidexError, Unauthenticated
+from pidex.core.errors import (
+    BadRequest,
+    CatalogueError,
+    MethodNotAllowed,
+    NotFound,
+    PathTooLong,
+    PidexError,
+    Unauthenticated,
+)
 from pidex.core.interfaces import Clock
 from pidex.core.model import File
 from pidex.core.negotiation import etag_matches
@@ -37,6 +45,8 @@ from pidex.web.shelf import Entry
 RESOLVERS, READERS = 4, 8
 #: Characters of a path at most.
 PATH_CHARS = 8_192
+#: What clients are told while the catalogue is away.
+AWAY = "The catalogue does not answer now. Try again in a moment."
 
 log = logging.getLogger("pidex.web")
 
@@ -309,6 +319,10 @@ class Site:
 
         By their rights alone, whether there is such a thing or not: clients send credentials only when asked.
         """
+        if isinstance(error, CatalogueError) and error.retry_after is not None:
+            # Where the database is and what it says is for the log, not for who asks.
+            log.warning("%s %s: %s", call.method, call.path, error)
+            return CatalogueError(AWAY, retry_after=error.retry_after)
         if not isinstance(error, NotFound) or call.by.name is not None or not call.index:
             return error
         about_names = call.kind == "api" or not call.rest.startswith("/-/")

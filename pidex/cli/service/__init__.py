@@ -90,12 +90,17 @@ def systemd(user: str | None, name: str, dynamic_user: bool, output: Path | None
 @click.option("--certificate", type=click.Path(path_type=Path), metavar="PATH", help="nginx's chain (PEM).")
 @click.option("--key", type=click.Path(path_type=Path), metavar="PATH", help="The certificate's key (PEM).")
 @click.option("--http", is_flag=True, help="Without https: for a network of one's own.")
+@click.option(
+    "--node", "nodes", multiple=True, metavar="HOST:PORT", help="A node of a cluster; once for each of them."
+)
 @_output
 def nginx(
+    *,
     server_name: str | None,
     certificate: Path | None,
     key: Path | None,
     http: bool,
+    nodes: tuple[str, ...],
     output: Path | None,
     **flags: Any,
 ) -> None:
@@ -107,7 +112,7 @@ def nginx(
         raise click.UsageError("--certificate and --key go together.")
     pair = None if certificate is None or key is None else (certificate.absolute(), key.absolute())
     run = running(flags, environment())
-    _put(site(run, server_name=server_name, certificate=pair, http=http), output)
+    _put(site(run, server_name=server_name, certificate=pair, http=http, nodes=nodes), output)
 
 
 @command.command("docker")

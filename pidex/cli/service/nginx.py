@@ -12,14 +12,22 @@ from pidex.core.errors import ConfigError
 
 #: Seconds that nginx waits for an answer: looking into a large archive takes its time.
 MARGIN_SECONDS = 60
+#: Seconds in which a node that did not answer is not asked again.
+FAILED_SECONDS = 2
 
 
 def site(
-    running: Running, *, server_name: str | None, certificate: tuple[Path, Path] | None, http: bool
+    running: Running,
+    *,
+    server_name: str | None,
+    certificate: tuple[Path, Path] | None,
+    http: bool,
+    nodes: Sequence[str] = (),
 ) -> str:
     """A file for nginx's `http` block (conf.d, sites-enabled). `http`: without https.
 
-    Name and scheme are those of the public URL where it is not said. Raises `ConfigError`.
+    `nodes`: the addresses ('host:port') of a cluster's nodes, instead of this machine's. Name and scheme are
+    those of the public URL where it is not said. Raises `ConfigError`.
     """
     public = urlsplit(running.settings.public_url or "")
     name = server_name or public.hostname or "packages.example.org"
@@ -30,8 +38,8 @@ def site(
         Path(f"/etc/letsencrypt/live/{name}/privkey.pem"),
     )
     lines = [
-        *_head(running, name, http),
-        *_shared(running),
+        *_head(running, name, http, nodes),
+        *_shared(running, nodes),
         *([] if http else _redirect(name)),
         "server {",
         *(f"    {line}".rstrip() for line in _server(running, name, None if http else (cert, key))),
@@ -40,7 +48,7 @@ def site(
     return "\n".join(lines) + "\n"
 
 
-def _head(running: Running, name: str, http: bool) -> Iterator[str]:
+def _head(running: Running, name: str, http: bool, nodes: Sequence[str]) -> Iterator[str]:
     settings = running.settings
     scheme = "http" if http else "https"
     url = settings.public_url or f"{scheme}://{name}{settings.prefix}"
@@ -49,14 +57,17 @@ def _head(running: Running, name: str, http: bool) -> Iterator[str]:
     yield "# Put it into /etc/nginx/conf.d/pidex.conf, then: nginx -t && systemctl reload nginx"
     yield "#"
     yield "# pidex has to know of it. Its settings with this file (a flag, a variable, or a key of its file):"
-    yield f'#   trusted_proxies = ["{trusted}"]'
+    if nodes:
+        yield "#   trusted_proxies = [...]   # the address by which nginx comes to the nodes"
+    else:
+        yield f'#   trusted_proxies = ["{trusted}"]'
     yield f'#   public_url = "{url}"'
     if settings.prefix:
         yield f'#   prefix = "{settings.prefix}"'
-    if settings.socket is None and settings.host not in ("127.0.0.1", "localhost", "::1"):
+    if not nodes and settings.socket is None and settings.host not in ("127.0.0.1", "localhost", "::1"):
         yield '#   host = "127.0.0.1"   # else others reach it past nginx'
     missing = []
-    if not _trusts(settings.trusted_proxies, trusted):
+    if not (settings.trusted_proxies if nodes else _trusts(settings.trusted_proxies, trusted)):
         missing.append("trusted_proxies")
     if settings.public_url is None:
         missing.append("public_url")
@@ -73,22 +84,34 @@ def _trusts(proxies: Sequence[str], who: str) -> bool:
     return any(each != "unix" and address in ip_network(each) for each in proxies)
 
 
-def _shared(running: Running) -> Iterator[str]:
+def _shared(running: Running, nodes: Sequence[str]) -> Iterator[str]:
     settings = running.settings
-    if settings.socket is not None:
-        where = f'"unix:{_text(str(settings.socket))}"'
+    if nodes:
+        places = [f"{_node(node)} max_fails=1 fail_timeout={FAILED_SECONDS}s" for node in nodes]
+    elif settings.socket is not None:
+        places = [f'"unix:{_text(str(settings.socket))}"']
     else:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104
         where = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        where = f"{where}:{running.port}"
+        places = [f"{where}:{running.port}"]
     yield "upstream pidex {"
-    yield f"    server {where};"
+    for place in places:
+        yield f"    server {place};"
     yield "    keepalive 32;"
     yield "}"
     yield "# One address: so many connections and requests a second. pip, uv and CI behind NAT ask in bursts."
     yield "limit_conn_zone $binary_remote_addr zone=pidex_connections:10m;"
     yield "limit_req_zone $binary_remote_addr zone=pidex_requests:10m rate=200r/s;"
     yield ""
+
+
+def _node(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    inner = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    good = inner and all(each.isalnum() or each in ".-:_" for each in inner) and inner.isascii()
+    if not (colon and good and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigError(f"{text!r} is no node: write HOST:PORT.")
+    return text
 
 
 def _redirect(name: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from pidex.catalogue import downloads, files, indexes, yanks
 from pidex.catalogue.downloads import Count
@@ -170,17 +171,19 @@ class Statistics:
         since, visible = self._since(days), self._visible(index, by)
         with self._catalogue.read() as conn:
             here = _index(conn, index)
-            clients = [each for each in downloads.by_client(conn, here.id, since) if visible.sees(each[0])]
-            by_day = [each for each in downloads.by_day(conn, here.id, since) if visible.sees(each[0])]
+            if visible.everything:
+                found = downloads.totals(conn, here.id, since, LINES)
+            else:
+                found = _seen(conn, here.id, since, visible)
         return Usage(
             index,
             "",
             days,
-            sum(each[-1] for each in clients),
-            self._days(days, ((day, number) for _, day, number in by_day)),
-            _shares((client, number) for _, client, _, number in clients),
-            _shares((python, number) for _, _, python, number in clients),
-            projects=_shares((project, number) for project, _, _, number in clients),
+            sum(number for _, number in found["client"]),
+            self._days(days, found["day"]),
+            _shares(found["client"]),
+            _shares(found["python"]),
+            projects=_shares(found["project"]),
         )
 
     def never(self, index: str, *, by: Principal) -> Sequence[Unused]:
@@ -233,6 +236,20 @@ class Statistics:
             sums[day] += number
         today = self._today()
         return tuple(DayCount(day, sums[day]) for day in range(today - days + 1, today + 1))
+
+
+def _seen(
+    conn: Connection, index_id: int, since: int, visible: Visibility
+) -> Mapping[str, Sequence[tuple[Any, int]]]:
+    """As `downloads.totals`, of the projects that may be seen."""
+    clients = [each for each in downloads.by_client(conn, index_id, since) if visible.sees(each[0])]
+    days = [each for each in downloads.by_day(conn, index_id, since) if visible.sees(each[0])]
+    return {
+        "day": [(day, number) for _, day, number in days],
+        "client": [(client, number) for _, client, _, number in clients],
+        "python": [(python, number) for _, _, python, number in clients],
+        "project": [(project, number) for project, _, _, number in clients],
+    }
 
 
 def _index(conn: Connection, name: str) -> indexes.Index:

@@ -46,6 +46,7 @@ _CLASSED: Final = {"span": set(_CLASSES), "a": {"image"}}
 _HEADING: Final = re.compile(r"<(/?)h([1-6])\b", re.IGNORECASE)
 _IMAGE: Final = re.compile(r'<img\b((?:\s+[\w:-]+(?:="[^"]*")?)*)\s*/?>', re.IGNORECASE)
 _EMPTY: Final = re.compile(r'<a(?:\s+[\w-]+="[^"]*")*>\s*</a>')
+_INPUT: Final = re.compile(r'<input(?:\s+[\w-]+="[^"]*")*>')
 _PART: Final = re.compile(r'\s(src|alt)="([^"]*)"', re.IGNORECASE)
 
 
@@ -78,7 +79,7 @@ def clean(html: str) -> str:
         link_rel="nofollow noopener noreferrer ugc",
         set_tag_attribute_values={"input": {"disabled": "", "aria-label": "task"}, "pre": {"tabindex": "0"}},
     )
-    return _EMPTY.sub("", cleaned)
+    return _INPUT.sub(_box, _EMPTY.sub("", cleaned))
 
 
 def _kind(content_type: str | None) -> tuple[str, str]:
@@ -117,6 +118,11 @@ def _image(match: re.Match[str]) -> str:
     if not source.startswith(("http://", "https://")):
         return escape(label)
     return f'<a class="image" href="{escape(source)}">{escape(label)}</a>'
+
+
+def _box(match: re.Match[str]) -> str:
+    """The box of a task; any other field would be one that somebody might fill in."""
+    return match[0] if ' type="checkbox"' in match[0] else ""
 
 
 def _attribute(element: str, name: str, value: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 from sqlalchemy.dialects import sqlite
@@ -60,6 +60,22 @@ _BY_DAY = (
     select(downloads.c.project, downloads.c.day, _SUM)
     .where(_OF, _SINCE)
     .group_by(downloads.c.project, downloads.c.day)
+)
+#: Sums over all projects of an index, by what is told of it.
+_TOTALS = {
+    name: select(column, _SUM).where(_OF, _SINCE).group_by(column)
+    for name, column in (
+        ("day", downloads.c.day),
+        ("client", downloads.c.client),
+        ("python", downloads.c.python),
+    )
+}
+_BY_PROJECT = (
+    select(downloads.c.project, _SUM)
+    .where(_OF, _SINCE)
+    .group_by(downloads.c.project)
+    .order_by(_SUM.desc(), downloads.c.project)
+    .limit(bindparam("most"))
 )
 _NEVER = (
     select(
@@ -162,6 +178,17 @@ def list_project(conn: Connection, index_id: int, project: str, since: int) -> S
     """The downloads of a project since a day."""
     values = {"of_index": index_id, "of_project": project, "since": since}
     return [Sum(*row) for row in conn.execute(_PROJECT, values)]
+
+
+def totals(conn: Connection, index_id: int, since: int, most: int) -> Mapping[str, Sequence[tuple[Any, int]]]:
+    """Sums since a day by 'day', 'client', 'python' and (the `most` used) 'project', of all projects."""
+    asked = {"of_index": index_id, "since": since}
+    found = {
+        name: [(key, int(number)) for key, number in conn.execute(statement, asked)]
+        for name, statement in _TOTALS.items()
+    }
+    rows = conn.execute(_BY_PROJECT, {**asked, "most": most})
+    return {**found, "project": [(project, int(number)) for project, number in rows]}
 
 
 def by_client(conn: Connection, index_id: int, since: int) -> Sequence[tuple[str, str, str, int]]:

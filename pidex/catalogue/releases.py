@@ -14,6 +14,8 @@ from pidex.core.queries import Query
 
 #: Rows fetched at once by `newest` and `newcomers`.
 FETCH_ROWS = 200
+#: Files that are looked at for the newest releases, before all are.
+LATEST_FILES = 100
 
 
 class First(NamedTuple):
@@ -36,6 +38,13 @@ _NEWEST = (
     .execution_options(yield_per=FETCH_ROWS)
 )
 _OF_PROJECT = _NEWEST.where(files.c.project == bindparam("of_project"))
+_LATEST = (
+    select(files.c.project, files.c.version, files.c.upload_time)
+    .where(_HERE)
+    .order_by(files.c.upload_time.desc())
+    .limit(bindparam("most"))
+)
+_OF_PROJECTS = _NEWEST.where(files.c.project.in_(bindparam("projects", expanding=True)))
 _NEWCOMERS = (
     select(files.c.project, func.max(files.c.version), _at, func.max(files.c.key))
     .where(_HERE)
@@ -56,10 +65,38 @@ def newest(conn: Connection, index_id: int, project: str | None = None) -> Itera
 
     The connection stays busy until the end.
     """
-    statement = _NEWEST if project is None else _OF_PROJECT
-    values = {"of_index": index_id} | ({} if project is None else {"of_project": project})
-    for row in conn.execute(statement, values):
-        yield First(*row)
+    if project is not None:
+        for row in conn.execute(_OF_PROJECT, {"of_index": index_id, "of_project": project}):
+            yield First(*row)
+        return
+    known, before = _latest(conn, index_id)
+    yield from known
+    if before is not None:
+        for row in conn.execute(_NEWEST, {"of_index": index_id}):
+            if row[2] <= before:
+                yield First(*row)
+
+
+def _latest(conn: Connection, index_id: int) -> tuple[list[First], int | None]:
+    """The newest releases, by a look at the newest files alone; and the time of those that are left out.
+
+    Who asks for a few of them does not wait for all files to be grouped. None: nothing is left out.
+    """
+    rows = conn.execute(_LATEST, {"of_index": index_id, "most": LATEST_FILES}).fetchall()
+    before = int(rows[-1][2]) if len(rows) == LATEST_FILES else None
+    found: list[First] = []
+    wanted = {(project, version) for project, version, _ in rows}
+    for batch in upserts.batches(sorted({project for project, _ in wanted})):
+        values = {"of_index": index_id, "projects": batch}
+        found += (First(*row) for row in conn.execute(_OF_PROJECTS, values))
+    # A release is all there where its first file is newer than the oldest of these files.
+    kept = [
+        first
+        for first in found
+        if (first.project, first.version) in wanted and (before is None or first.at > before)
+    ]
+    kept.sort(key=lambda first: (-first.at, first.project, first.version))
+    return kept, before
 
 
 def newcomers(conn: Connection, index_id: int) -> Iterator[First]:

@@ -108,17 +108,23 @@ DAYS: Final = (7, 30, 365)
 
 def facets(found: Iterable[Found]) -> Mapping[str, Sequence[tuple[str, int]]]:
     """The values that what was found can be narrowed by, the most frequent first, with their numbers."""
+    # Many are alike: what they share is taken apart once for all of them.
+    alike = Counter(
+        (each.index, each.origin, each.status, each.licence, each.pythons, each.platforms) for each in found
+    )
     counts: dict[str, Counter[str]] = {
         name: Counter() for name in ("index", "origin", "python", "platform", "licence", "status")
     }
-    for each in found:
-        counts["index"][each.index] += 1
-        counts["origin"][each.origin or OWN] += 1
-        counts["status"][each.status] += 1
-        counts["python"].update(each.pythons)
-        counts["platform"].update(each.platforms)
-        if each.licence:
-            counts["licence"][each.licence] += 1
+    for (index, origin, status, licence, pythons, platforms), number in alike.items():
+        counts["index"][index] += number
+        counts["origin"][origin or OWN] += number
+        counts["status"][status] += number
+        for python in pythons:
+            counts["python"][python] += number
+        for platform in platforms:
+            counts["platform"][platform] += number
+        if licence:
+            counts["licence"][licence] += number
     told = {name: counter.most_common(MAX_VALUES) for name, counter in counts.items()}
     told["python"] = sorted(counts["python"].items(), key=lambda item: _number(item[0]))[-MAX_VALUES:]
     return told

@@ -89,6 +89,8 @@ def _parsed(version: str) -> Version | None:
         return None
 
 
+@lru_cache(maxsize=16_384)  # asked several times for each file of a page
+@lru_cache(maxsize=4_096)
 def canonical_version(version: str) -> str:
     """Equal for versions that are the same release (VER-2): normalised, trailing zeros stripped.
 
@@ -106,6 +108,7 @@ def canonical_version(version: str) -> str:
     return text[:start] + ".".join(map(str, kept)) + text[start + len(release) :]
 
 
+@lru_cache(maxsize=4_096)
 def normalized_version(version: str) -> str:
     """The PEP 440 spelling with its zeros kept (VER-1); any other text comes back stripped."""
     parsed = _parsed(version)

@@ -25,6 +25,7 @@ from pidex.web.routes import routes, takes_body
 from pidex.web.site import Site
 from pidex.web.ui.frame import Frame, Parts
 from pidex.web.ui.paths import HOME, PATHS
+from pidex.web.ui.recall import Recall
 from pidex.web.upload import Uploads
 
 
@@ -62,7 +63,8 @@ def application(
     takers = [takes_body, uploads.takes]
     home = None
     if curator is not None and administration is not None and statistics is not None and reading is not None:
-        frame = Frame(Parts(site, intake, curator, administration, *reading, statistics), PATHS)
+        recall = Recall(lambda: site.pages.changes)
+        frame = Frame(Parts(site, intake, curator, administration, *reading, statistics, recall), PATHS)
         home = frame.home(HOME)
         site.router.routes.extend(frame.routes())
         takers.append(frame.takes_body)

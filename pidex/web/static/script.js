@@ -16,7 +16,12 @@
       button.textContent = words.copy;
       button.setAttribute("aria-label", words.copy + ": " + text.split("\n")[0]);
       button.addEventListener("click", async () => {
-        await navigator.clipboard.writeText(text);
+        try {
+          await navigator.clipboard.writeText(text);
+        } catch {
+          getSelection().selectAllChildren(box.querySelector("code"));
+          return;
+        }
         button.textContent = say.textContent = words.copied;
         setTimeout(() => { button.textContent = words.copy; say.textContent = ""; }, 2000);
       });

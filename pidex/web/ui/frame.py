@@ -6,11 +6,11 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from starlette.routing import Route
@@ -51,6 +51,7 @@ from pidex.web.call import Call
 from pidex.web.replies import CHALLENGE, refusal, reply
 from pidex.web.site import Site
 from pidex.web.ui import formats, language
+from pidex.web.ui.recall import Recall
 from pidex.web.ui.templates import environment
 from pidex.web.ui.visit import Moved, Outcome, Raw, Shown, Visit, cookies_of, is_ours, pairs_of
 
@@ -78,6 +79,8 @@ _HEADERS = {
 }
 log = logging.getLogger("pidex.web")
 
+T = TypeVar("T")
+
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _VARY = "Accept-Encoding, Accept-Language, Cookie, Authorization"
 _BY_ORIGIN = "Host, Forwarded, X-Forwarded-Host, X-Forwarded-Proto, X-Forwarded-Prefix"
@@ -100,6 +103,19 @@ class Parts:
     examine: Callable[[], Iterable[Check]]
     verifier: Verifier
     statistics: Statistics
+    recall: Recall
+
+    def recalled(
+        self,
+        visit: Visit,
+        what: str,
+        make: Callable[[], T],
+        *more: Hashable,
+        keeps: Callable[[T], bool] = lambda _answer: True,
+    ) -> T:
+        """What `make` says of the index to whoever has these rights; `more`: what else it hangs on."""
+        view = self.site.gate.audience(visit.by, visit.index, "list").view
+        return self.recall.get((what, visit.index, view, *more), make, keeps)
 
 
 Handler = Callable[[Parts, Visit], Outcome]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from pidex.core import setups
 from pidex.core.errors import Busy, NotFound
 from pidex.core.finds import DAYS, Filters
-from pidex.core.model import ANONYMOUS
+from pidex.core.model import ANONYMOUS, Release
 from pidex.core.names import is_package
 from pidex.core.negotiation import error_type
 from pidex.core.permissions import Action
@@ -40,11 +42,13 @@ def home(parts: Parts, visit: Visit) -> Outcome:
     """`/`: the search, what is new, and the shortest way to install from here."""
     site, call = parts.site, visit.call
     guarded = not site.gate.may(visit.by, visit.index, "list")
-    counts, newest, busy = None, [], False
+    counts: tuple[int, int] | None = None
+    newest: Sequence[Release] = ()
+    busy = False
     if not guarded:
         try:
-            counts = site.resolver.count(visit.index, by=visit.by)
-            newest = site.resolver.releases(visit.index, NEWEST, by=visit.by)
+            counts = parts.recalled(visit, "count", lambda: site.resolver.count(visit.index, by=visit.by))
+            newest = _newest(parts, visit)
         except Busy:
             busy = True
     options = site.options
@@ -64,6 +68,12 @@ def home(parts: Parts, visit: Visit) -> Outcome:
     )
 
 
+def _newest(parts: Parts, visit: Visit) -> Sequence[Release]:
+    """The newest releases of the index. Raises `Busy`."""
+    resolver = parts.site.resolver
+    return parts.recalled(visit, "newest", lambda: resolver.releases(visit.index, NEWEST, by=visit.by))
+
+
 def where_of(parts: Parts, visit: Visit, project: str = "") -> Where:
     """The index as its reader sees it."""
     url = visit.call.url
@@ -79,14 +89,20 @@ def search(parts: Parts, visit: Visit) -> Outcome:
     filters = _filters(visit)
     page = _page_number(visit.value("page"))
     newest = visit.value("order") == "newest"
-    results = parts.search.search(
-        visit.index,
-        query,
-        filters,
-        by=visit.by,
-        offset=(page - 1) * FOUND,
-        limit=FOUND,
-        newest=newest,
+    results = parts.recalled(
+        visit,
+        "search",
+        lambda: parts.search.search(
+            visit.index,
+            query,
+            filters,
+            by=visit.by,
+            offset=(page - 1) * FOUND,
+            limit=FOUND,
+            newest=newest,
+        ),
+        *(query, filters, page, newest),
+        keeps=lambda found: not found.filling,
     )
     return Shown(
         "search.html",
@@ -117,7 +133,7 @@ def setup(parts: Parts, visit: Visit) -> Outcome:
     project = ""
     if parts.site.gate.may(visit.by, visit.index, "list"):
         try:
-            newest = parts.site.resolver.releases(visit.index, 1, by=visit.by)
+            newest = _newest(parts, visit)
             project = newest[0].project if newest else ""
         except Busy:
             pass

@@ -82,7 +82,17 @@ def statistics(parts: Parts, visit: Visit) -> Outcome:
     """`/-/statistics`: downloads through the index, what nobody uses, and who uses what was yanked."""
     parts.site.gate.require(visit.by, visit.index, "list")
     days, by = days_of(visit), visit.by
-    usage = parts.statistics.index(visit.index, days=days, by=by)
+    service = parts.statistics
+    usage, never, yanked = parts.recalled(
+        visit,
+        "statistics",
+        lambda: (
+            service.index(visit.index, days=days, by=by),
+            service.never(visit.index, by=by)[:LINES],
+            service.yanked(visit.index, days=days, by=by)[:LINES],
+        ),
+        days,
+    )
     return Shown(
         "statistics.html",
         {
@@ -90,9 +100,9 @@ def statistics(parts: Parts, visit: Visit) -> Outcome:
             "bars": bars(usage),
             "days": days,
             "choices": DAYS,
-            "never": parts.statistics.never(visit.index, by=by)[:LINES],
+            "never": never,
             "unused_days": UNUSED_DAYS,
-            "yanked": parts.statistics.yanked(visit.index, days=days, by=by)[:LINES],
+            "yanked": yanked,
         },
     )
 

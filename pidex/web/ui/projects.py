@@ -49,6 +49,7 @@ class Sheet:
     release: Release | None
     told: Metadata
     described: File | None
+    latest: str = ""
 
     @property
     def version(self) -> str:
@@ -64,7 +65,8 @@ def sheet(parts: Parts, visit: Visit, version: str | None = None) -> Sheet:
         if version is not None:
             raise NotFound(f"Index {visit.index} has no release {version} of project {page.name}.")
         return Sheet(page, (), None, Metadata(), None)
-    chosen = chosen_version(page, version)
+    latest = chosen_version(page, None)
+    chosen = latest if version is None else chosen_version(page, version)
     wanted = canonical_version(chosen)
     release = next(each for each in releases if canonical_version(each.version) == wanted)
     file, told = metadata_file(page, chosen), Metadata()
@@ -73,7 +75,7 @@ def sheet(parts: Parts, visit: Visit, version: str | None = None) -> Sheet:
             told = metadata.parse(resolver.metadata(visit.index, file, by=visit.by))
         except NotFound:
             file = None
-    return Sheet(page, releases, release, told, file)
+    return Sheet(page, releases, release, told, file, latest)
 
 
 def _releases(page: Page) -> tuple[Release, ...]:
@@ -114,7 +116,7 @@ def head(parts: Parts, visit: Visit, found: Sheet, tab: str) -> dict[str, object
         "told": found.told,
         "tab": tab,
         "may": may,
-        "latest": chosen_version(found.page, None) if found.releases else "",
+        "latest": found.latest,
         "base": f"{visit.up}project/{found.page.project}/",
         "quarantined": found.page.status is Status.QUARANTINED,
     }

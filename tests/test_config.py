@@ -67,6 +67,9 @@ def test_every_setting_has_three_forms(tmp_path: Path) -> None:
         "health_path": ("/up", "/up"),
         "file_cache_control": ("no-store", "no-store"),
         "passwords": ("pw", "pw"),
+        "catalogue": ("postgresql://u@db.example/x", "postgresql://u@db.example/x"),
+        "storage": ("s3://packages/pidex", "s3://packages/pidex/"),
+        "storage_endpoint": ("https://objects.example/", "https://objects.example/"),
         "ftp_passive_ports": ("60000-60100", "60000-60100"),
         "ftp_masquerade": ("192.0.2.10", "192.0.2.10"),
     }
@@ -317,6 +320,7 @@ EXAMPLES: dict[str, object] = {
     "ftp_host": "0.0.0.0",
     "ftp_passive_ports": "60000-60100",
     "ftp_masquerade": "192.0.2.10",
+    "catalogue": "postgresql://pidex@db.example.org/pidex",
     "storage": "s3://packages/pidex",
     "storage_endpoint": "https://objects.example.org",
     "storage_region": "eu-central-1",

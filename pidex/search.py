@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
 from time import monotonic
+from typing import NamedTuple
 
 from pidex.catalogue import contents, indexes, journal, origins, projects
 from pidex.catalogue.engine import Catalogue, Connection
@@ -16,12 +18,13 @@ from pidex.core.interfaces import Clock
 from pidex.core.layers import Origin
 from pidex.core.listing import EVERYTHING
 from pidex.core.metadata import Metadata
-from pidex.core.model import File, Page, Principal, Status
-from pidex.core.permissions import Visibility
+from pidex.core.model import File, Principal, Status
 from pidex.core.pypijson import chosen_version, metadata_file
+from pidex.history import Share, index_of
 from pidex.resolver import Resolver
 from pidex.resolver.listing import listing_of
-from pidex.resolver.ruled import concerns_own, own_pages, ruled
+from pidex.resolver.ruled import concerns_own, ruled
+from pidex.resolver.shares import outside, shares_of
 
 #: Projects of which texts are written in one transaction, and seconds that a question spends on catching up.
 STEP_PROJECTS = 200
@@ -49,6 +52,52 @@ class Results:
     elsewhere: tuple[str, ...] = ()
 
 
+class _View(NamedTuple):
+    """What an index shows to somebody: by its layers, and which names of its upstreams' lists."""
+
+    shares: Mapping[str, Share]
+    upstreams: Sequence[str]
+    open: Callable[[str], bool]
+
+    def answering(self, found: Iterable[Found]) -> list[Found]:
+        """Those of what was found that the index shows, of each project what its first layer has."""
+        layers = [*self.shares]
+        best: dict[str, Found] = {}
+        for each in found:
+            share = self.shares[each.index]
+            if (
+                each.status == "quarantined"
+                or each.project in share.closed
+                or not share.answers(each.project)
+            ):
+                continue
+            other = best.get(each.project)
+            if other is None or layers.index(each.index) < layers.index(other.index):
+                best[each.project] = each  # in the place of the one that fits better
+        return [*best.values()]
+
+    def told(self, found: Iterable[Found]) -> tuple[Found, ...]:
+        """Those of which rules and holds leave the release that is told of.
+
+        The texts are made under the rules too. This is for rules that have just changed, for those of heirs,
+        and for exemptions that have just ended.
+        """
+        return tuple(each for each in found if self._has(each))
+
+    def _has(self, found: Found) -> bool:
+        pages = self.shares[found.index].pages
+        page = None if pages is None else pages(found.project)
+        return pages is None or (page is not None and found.version in page.versions)
+
+    def shows(self, name: str, project: str) -> bool:
+        """Whether anything of a layer's project is shown."""
+        share = self.shares[name]
+        if project in share.closed or not share.answers(project):
+            return False
+        page = None if share.pages is None else share.pages(project)
+        return page is None or bool(page.files)
+
+
 class Search:
     """Finds projects. Safe to use from threads; every method answers with what `by` may know of.
 
@@ -74,89 +123,83 @@ class Search:
 
         Raises `BadRequest` for a query that is too long, `NotFound` for an unknown index.
         """
-        visible = self._resolver.visible(index, by=by)
-        words = finds.words(query)
         filling = self._catch_up()
-        now = self._clock()
-        found = [] if query.strip() and not words else self._texts.find(words, index)
-        seen = [
-            each
-            for each in found
-            if each.status != "quarantined" and visible.sees(each.project) and filters.fits(each, now)
-        ]
-        if newest:
-            seen.sort(key=lambda each: -each.updated)
-        name = names.normalize("-".join(words))
-        elsewhere = () if offset or not words else self._elsewhere(index, name, visible)
-        meant = () if seen or elsewhere or not words else self._meant(index, name, visible)
-        facets, asked = dict(finds.facets(seen)), seen[offset : offset + limit]
-        told = self._told(index, asked)
+        now, words = self._clock(), finds.words(query)
+        with self._looking(index, by) as view:
+            found = [] if query.strip() and not words else self._texts.find(words, [*view.shares])
+            seen = [each for each in view.answering(found) if filters.fits(each, now)]
+            if newest:
+                seen.sort(key=lambda each: -each.updated)
+            name = names.normalize("-".join(words))
+            elsewhere = () if offset or not words else self._elsewhere(view, name)
+            meant = () if seen or elsewhere or not words else self._meant(view, name)
+            facets, asked = dict(finds.facets(seen)), seen[offset : offset + limit]
+            told = view.told(asked)
         return Results(told, len(seen) - len(asked) + len(told), facets, meant, filling, elsewhere)
 
     def near(self, index: str, name: str, *, by: Principal) -> Sequence[str]:
         """Names of projects that were perhaps meant."""
-        return self._meant(index, name, self._resolver.visible(index, by=by))
+        with self._looking(index, by) as view:
+            return self._meant(view, name)
 
     def needed_by(self, index: str, project: str, *, by: Principal) -> Sequence[tuple[str, str]]:
         """(project, requirement) of each project of the index whose latest release needs this one."""
-        visible = self._resolver.visible(index, by=by)
         self._catch_up()
-        found = self._texts.needed_by(index, names.normalize(project))
-        shown = self._shown(index, [each for each, _ in found if visible.sees(each)])
-        return [(each, text) for each, text in found if each in shown]
+        with self._looking(index, by) as view:
+            return [
+                found
+                for name in view.shares
+                for found in self._texts.needed_by(name, names.normalize(project))
+                if view.shows(name, found[0])
+            ]
 
     def known(self, index: str, projects: Iterable[str], *, by: Principal) -> frozenset[str]:
         """Those of the normalised names that the index has."""
-        visible = self._resolver.visible(index, by=by)
-        found = self._texts.known(index, [each for each in projects if visible.sees(each)])
-        return self._shown(index, found)
+        wanted = [*projects]
+        with self._looking(index, by) as view:
+            return frozenset(
+                project
+                for name in view.shares
+                for project in self._texts.known(name, wanted)
+                if view.shows(name, project)
+            )
 
-    def _meant(self, index: str, text: str, visible: Visibility) -> tuple[str, ...]:
-        sources = [f"index:{index}", *self._upstreams(index)]
-        near = self._texts.near(sources, names.normalize(text)[:100], 10 * OFFERED)
-        seen = [name for name in dict.fromkeys(near) if visible.sees(name)]
-        shown = self._shown(index, seen)
-        return tuple(islice((name for name in seen if name in shown), OFFERED))
+    def _meant(self, view: _View, text: str) -> tuple[str, ...]:
+        """Names of which one letter is wrong; only where there are none, those of which two are."""
+        wanted = names.normalize(text)[:100]
+        found: dict[str, None] = {}
+        for name in view.shares:
+            near = self._texts.near([f"index:{name}"], wanted, 10 * OFFERED)
+            found |= dict.fromkeys(each for each in near if view.shows(name, each))
+        elsewhere = self._texts.near(view.upstreams, wanted, 10 * OFFERED)
+        found |= dict.fromkeys(each for each in elsewhere if view.open(each))
+        steps = {each: finds.distance(wanted, each, 2) or 0 for each in found}
+        least = max(1, min(steps.values(), default=1))
+        closest = sorted((step, each) for each, step in steps.items() if step <= least)
+        return tuple(each for _, each in closest[:OFFERED])
 
-    def _told(self, index: str, found: Sequence[Found]) -> tuple[Found, ...]:
-        """Those of which rules and holds leave the release that is told of.
-
-        The texts are made under the rules too. This is for rules that have just changed, and for exemptions
-        that have just ended.
-        """
-        pages = self._pages(index, [each.project for each in found])
-        if pages is None:
-            return tuple(found)
-        versions = {project: page.versions for project, page in pages.items() if page is not None}
-        return tuple(each for each in found if each.version in versions.get(each.project, ()))
-
-    def _shown(self, index: str, projects: Iterable[str]) -> frozenset[str]:
-        """Those of the projects of which rules and holds leave anything; others than own ones are left."""
-        every = frozenset(projects)
-        pages = self._pages(index, every) or {}
-        return every - {project for project, page in pages.items() if page is not None and not page.files}
-
-    def _pages(self, index: str, projects: Iterable[str]) -> Mapping[str, Page | None] | None:
-        """What is shown of own projects now; None where nothing is kept back."""
-        with self._catalogue.read() as conn:
-            here = indexes.find(conn, index)
-            shown = None if here is None else own_pages(conn, here, self._clock())
-            return None if shown is None else {project: shown(project) for project in projects}
-
-    def _elsewhere(self, index: str, start: str, visible: Visibility) -> tuple[str, ...]:
+    def _elsewhere(self, view: _View, start: str) -> tuple[str, ...]:
         """Names of upstreams that begin with a text, the shortest first."""
-        sources = self._upstreams(index)
-        if not sources or len(start) < STARTING:
+        if not view.upstreams or len(start) < STARTING:
             return ()
-        found = {*self._texts.starting(sources, start, UPSTREAM_NAMES)}
-        found -= {*self._texts.known(index, found)}
-        return tuple(sorted(filter(visible.sees, found), key=lambda name: (len(name), name))[: 2 * OFFERED])
+        found = {*self._texts.starting(view.upstreams, start, UPSTREAM_NAMES)}
+        for name in view.shares:
+            found -= {*self._texts.known(name, found)}
+        return tuple(sorted(filter(view.open, found), key=lambda name: (len(name), name))[: 2 * OFFERED])
 
-    def _upstreams(self, index: str) -> Sequence[str]:
-        """The sources of names that an index has beside its own."""
+    @contextmanager
+    def _looking(self, index: str, by: Principal) -> Iterator[_View]:
+        """What an index shows to somebody, by one state of the catalogue. Raises `NotFound`."""
+        sees = partial(self._resolver.visible, by=by)
         with self._catalogue.read() as conn:
-            here = indexes.find(conn, index)
-            return [] if here is None else [f"upstream:{name}" for name in indexes.reached(conn, here)]
+            here = index_of(conn, index)
+            shares = {share.layer.name: share for share in shares_of(conn, here, sees, self._clock())}
+            found = dict.fromkeys(name for share in shares.values() for name in share.layer.upstreams)
+            yield _View(
+                shares,
+                [f"upstream:{name}" for name in found],
+                outside(conn, here, sees) if found else lambda _: False,
+            )
 
     def learn(self, upstream: str, names: Iterable[str]) -> int:
         """Take over the names that an upstream lists now, sorted; how many changed. For the main process."""

@@ -30,14 +30,20 @@ class Upstreams:
         self.pages = {(PYPI, name): held for name, held in pages.items()}
         self.names: dict[str, list[str]] = {}
         self.asked: list[str] = []
+        self.confirmed: list[str] = []
         self.down = False
 
-    def find_page(self, upstream: str, project: str) -> Held | None:
+    def find_page(self, upstream: str, project: str, *, confirm: bool = True) -> Held | None:
         self.asked.append(project)
+        self.confirmed += [project] if confirm else []
         held = self.pages.get((upstream, project))
         if held is None and self.down:
             raise UpstreamDown(f"Upstream {upstream} does not answer.")
         return held
+
+    def list_pages(self, upstream: str) -> Iterator[str]:
+        held = ((at, name) for (at, name), page in self.pages.items() if page is not None and page.page)
+        return iter(sorted(name for at, name in held if at == upstream))
 
     def list_names(self, upstream: str) -> Iterator[str]:
         return iter(self.names.get(upstream, ()))

@@ -148,13 +148,16 @@ class Texts:
 
     # --- questions ------------------------------------------------------------------------------------------
 
-    def find(self, words: Sequence[str], index: str = "") -> Sequence[Found]:
-        """Projects whose texts hold words that begin with all of these, the best first; all without words.
+    def find(self, words: Sequence[str], indexes: Sequence[str]) -> Sequence[Found]:
+        """Projects of some indexes whose texts hold words that begin with all of these, the best first.
+
+        All of them without words.
 
         The name itself comes first, then names that hold it, then by how well the texts fit.
         """
         conn = self._conn()
-        where, values = ("and p.index_name = ?", [index]) if index else ("", [])
+        marks = ", ".join("?" * len(indexes))
+        where, values = f"and p.index_name in ({marks})", [*indexes]
         if not words:
             statement = (
                 f"select {_FOUND} from projects p where 1 {where} order by p.project limit {MAX_FOUND}"  # noqa: S608

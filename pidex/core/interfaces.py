@@ -233,8 +233,14 @@ class Upstream(Protocol):
 class Mirrored(Protocol):
     """What is held of upstreams, for who resolves: never asks an upstream, never waits for one."""
 
-    def find_page(self, upstream: str, project: str) -> Held | None:
-        """What is held of a page; None: it was never asked for. `UpstreamDown` where that failed lately."""
+    def find_page(self, upstream: str, project: str, *, confirm: bool = True) -> Held | None:
+        """What is held of a page; None: it was never asked for. `UpstreamDown` where that failed lately.
+
+        `confirm`: a stale one is confirmed in the background.
+        """
+
+    def list_pages(self, upstream: str) -> Iterator[str]:
+        """The projects of which a page is held, sorted."""
 
     def list_names(self, upstream: str) -> Iterator[str]:
         """The normalised names of the stored list, sorted; none where none was fetched."""

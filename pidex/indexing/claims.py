@@ -49,7 +49,7 @@ class Claims(Office):
         project = self._project(project)
         self._accounts.require(by, Action.LIST, index, project)
         with self._catalogue.read() as conn:
-            return self._origin(conn, index_of(conn, index), project)
+            return self._origin(conn, index_of(conn, index), project, by)
 
     def list_origins(self, index: str, *, by: Principal) -> Sequence[Claim]:
         """What was decided of names in an index, of those that the caller may know of."""
@@ -148,7 +148,7 @@ class Claims(Office):
                     before=None if known is None else {"origin": known[0], "upstream": known[1]},
                     after=None if wanted is None else {"origin": wanted[0], "upstream": to, "reason": reason},
                 )  # fmt: skip
-            return self._origin(conn, here, project, changed=known != wanted)
+            return self._origin(conn, here, project, by, changed=known != wanted)
 
     @staticmethod
     def _pinned(conn: Connection, here: indexes.Index, project: str, to: str) -> None:
@@ -163,9 +163,14 @@ class Claims(Office):
             )
 
     def _origin(
-        self, conn: Connection, here: indexes.Index, project: str, *, changed: bool = False
+        self, conn: Connection, here: indexes.Index, project: str, by: Principal, *, changed: bool = False
     ) -> OriginView:
-        line = lineage_of(conn, here)
+        """What those layers say of a name that the caller may hear of it."""
+        line = [
+            each
+            for each in lineage_of(conn, here)
+            if each.name == here.name or self._accounts.visibility(by, each.name).sees(project)
+        ]
         numbers = [each.id for each in line]
         claims = origins.list_project(conn, numbers, project)
         kept = [each for each in reservations.list(conn, numbers) if layers.keeps([each], project)]

@@ -70,12 +70,17 @@ class Mirror(Mirrored):
 
     # --- for who resolves (core.interfaces.Mirrored) --------------------------------------------------------
 
-    def find_page(self, upstream: str, project: str) -> Held | None:
+    def find_page(self, upstream: str, project: str, *, confirm: bool = True) -> Held | None:
         """What is held of a page; None: it was never asked for. Raises what asking raised just now.
 
-        A stale page counts as fresh for two seconds: it is confirmed meanwhile, where a loop runs.
+        A stale page counts as fresh for two seconds: with `confirm`, it is confirmed meanwhile, where a loop
+        runs.
         """
-        return self.pages.find(upstream, project)
+        return self.pages.find(upstream, project, confirm=confirm)
+
+    def list_pages(self, upstream: str) -> Iterator[str]:
+        """The projects of which a page is held, sorted."""
+        return (project for _, project, _, there in self.store.list_pages(upstream) if there)
 
     def list_names(self, upstream: str) -> Iterator[str]:
         """The normalised names of the stored list, sorted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -50,7 +50,8 @@ class Failure(NamedTuple):
 class HeldPages:
     """The sync half may be called from any thread; the async half runs on one loop at a time.
 
-    `offline`: what is held is served, and nothing is asked for.
+    `offline`: what is held is served, and nothing is asked for. `told` counts looks by outcome: 'held' and
+    'stale'; and questions to upstreams: 'fetched', 'confirmed', 'absent', 'failed'.
     """
 
     def __init__(self, store: Store, connections: Connections, *, clock: Clock, offline: bool) -> None:
@@ -59,6 +60,7 @@ class HeldPages:
         self._lock = threading.Lock()
         self._unpacked: OrderedDict[tuple[str, str], tuple[bytes, UpstreamPage]] = OrderedDict()
         self._files = 0
+        self.told: Counter[str] = Counter()
         self._noted: dict[str, float] = {}
         self._looked: dict[tuple[str, str], tuple[PageRow, float]] = {}
         self.failures: OrderedDict[tuple[str, str], Failure] = OrderedDict()
@@ -68,11 +70,11 @@ class HeldPages:
 
     # --- from any thread ------------------------------------------------------------------------------------
 
-    def find(self, upstream: str, project: str) -> Held | None:
+    def find(self, upstream: str, project: str, *, confirm: bool = True) -> Held | None:
         """What is held; None: fetch it. Raises what a fetch of a page that is not held raised just now.
 
-        A stale page is confirmed in the background, where there is a loop for that. That a project does not
-        exist is never stale: it is forgotten.
+        With `confirm`, a stale page is confirmed in the background, where there is a loop for that. That a
+        project does not exist is never stale: it is forgotten.
         """
         now = self._clock()
         row = self._row(upstream, project, now)
@@ -88,13 +90,15 @@ class HeldPages:
         page = self._page(upstream, project, row.digest)
         if page is None:
             return None
+        self.told["held" if row.fresh_until > now else "stale"] += 1
         if row.fresh_until > now:
             return Held(page, row.fetched, row.fresh_until)
         if failure is not None:
             return Held(page, row.fetched, failure.until)
         if self._offline:
             return Held(page, row.fetched, now + MAX_PAUSE_SECONDS)
-        self._connections.in_background(lambda: self.renew(upstream, project))
+        if confirm:
+            self._connections.in_background(lambda: self.renew(upstream, project))
         return Held(page, row.fetched, now + RENEWING_SECONDS)
 
     def _row(self, upstream: str, project: str, now: float) -> PageRow | None:
@@ -217,12 +221,15 @@ class HeldPages:
             self._noted[upstream] = now
             await in_thread(self._store.note_use, upstream, now)
         if isinstance(told, Unchanged):
+            self.told["confirmed"] += 1
             await in_thread(self._store.confirm_page, upstream, project, now, now + settings.max_age)
         elif told is None:
+            self.told["absent"] += 1
             seen = None if row is None else row.seen  # it may come back
             absent = PageRow(now, now + settings.absent_age, None, None, seen)
             await in_thread(self._store.put_page, upstream, project, absent)
         else:
+            self.told["fetched"] += 1
             await self._hold(client, told, row, settings.max_age)
             self.fetched(upstream, told)
 
@@ -263,6 +270,7 @@ class HeldPages:
         return [task.result() for task in done if not task.cancelled() and task.exception() is None]
 
     def _failed(self, upstream: str, project: str, error: PidexError, row: PageRow | None) -> None:
+        self.told["failed"] += 1
         key = (upstream, project)
         before = self.failures.pop(key, None)
         pause = PAUSE_SECONDS if before is None else min(2 * before.pause, MAX_PAUSE_SECONDS)

@@ -23,10 +23,22 @@ from pidex.core import metadata
 from pidex.core.errors import Busy, Claimed, NotFetched, NotFound, UpstreamDown, Withheld
 from pidex.core.interfaces import Clock, Handle, Mirrored, Storage
 from pidex.core.layers import Answer, Origin
-from pidex.core.model import File, FolderReport, Page, Place, PlaceState, Principal, ProjectName, Status
+from pidex.core.model import (
+    File,
+    FolderReport,
+    Hit,
+    Page,
+    Place,
+    PlaceState,
+    Principal,
+    ProjectName,
+    Status,
+)
 from pidex.core.permissions import Action, Visibility
+from pidex.core.queries import Query
 from pidex.core.reasons import Reason, Subject, subject_of
-from pidex.history import History, Pages, Visibilities, newest_serial
+from pidex.core.upstreams import UpstreamFile
+from pidex.history import History, Share, Visibilities, newest_serial
 from pidex.history import index_of as _index
 from pidex.history import is_storable as _storable
 from pidex.history import quarantined as _quarantined
@@ -36,7 +48,8 @@ from pidex.resolver.layered import Layered
 from pidex.resolver.lineage import choose, refuse
 from pidex.resolver.listing import is_of, listing_of, lost, project_of
 from pidex.resolver.past import Past
-from pidex.resolver.ruled import concerns_own, hides, is_open, own_pages, ruled
+from pidex.resolver.ruled import concerns_own, hides, is_open, ruled
+from pidex.resolver.shares import Hearsay, held_hits, shares_of
 from pidex.resolver.sheets import Sheets
 from pidex.resolver.verdicts import attempt, what_rules_do, who_answers
 
@@ -275,7 +288,7 @@ class Resolver(History):
         else:
             page, told = attempt(lambda: layered.page(project), fetch=fetch)
         try:
-            answers = who_answers(conn, layered.line, project, self._mirror)
+            answers = who_answers(conn, layered.seen(project), project, self._mirror)
         except Busy:
             answers = []  # the folders are being listed: what is told of them says so
         said = {reason.text for reason in answers}
@@ -337,8 +350,17 @@ class Resolver(History):
         # The one place where rules keep files back.
         return ruled(conn, line, page, self._mirror, self._clock()).page
 
-    def _own_pages(self, conn: Connection, index: indexes.Index) -> Pages | None:
-        return own_pages(conn, index, self._clock())
+    def _shares(self, conn: Connection, here: indexes.Index, by: Principal) -> Sequence[Share]:
+        return shares_of(conn, here, partial(self.visible, by=by), self._clock())
+
+    def _held_hits(
+        self, conn: Connection, here: indexes.Index, query: Query, limit: int, by: Principal
+    ) -> Sequence[Hit]:
+        if self._mirror is None:
+            return ()
+        held = Hearsay(self._mirror)
+        layered = Layered(conn, here, held, self._sheets, partial(self.visible, by=by), whole=False)
+        return held_hits(conn, layered, held, query, now=self._clock(), limit=limit)
 
     def _layered(
         self, conn: Connection, here: indexes.Index, by: Principal, action: Action = Action.LIST

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from pidex.catalogue import files, indexes, origins, places, projects, reservations, scans, statuses
 from pidex.catalogue.engine import Connection
-from pidex.core.errors import Busy, Claimed, NotFetched, NotFound
+from pidex.core.errors import Busy, Claimed, NotFetched, NotFound, Withheld
 from pidex.core.interfaces import Mirrored
 from pidex.core.layers import Answer, Choice, Origin, Source, path
 from pidex.core.model import File, Page, ProjectName, Status
 from pidex.core.permissions import Visibility
 from pidex.core.upstreams import Held
 from pidex.history import RETRY_SECONDS, newest_serial, quarantined
-from pidex.resolver.lineage import choose, lineage_of, refuse
+from pidex.resolver.lineage import Lineage, choose, lineage_of, refuse
 from pidex.resolver.listing import Listing, listing_of, ordered, versions_of
 from pidex.resolver.ruled import hides
 from pidex.resolver.sheets import Sheet, Sheets
@@ -67,7 +67,7 @@ class Layered:
         Raises `NotFound`, `Busy`, `Withheld`, `NotFetched` and `UpstreamDown`.
         """
         choice = choose(self._conn, self.line, project, upstreams=self._mirror is not None)
-        refuse(choice, project)
+        self._refuse(choice, project)
         marked, marker = self._marker(project)
         closed = marker is not None and marker.status is Status.QUARANTINED
         page = None
@@ -82,7 +82,7 @@ class Layered:
             page = Page(self._here.name, project, project, 0)
         if page is None:
             kind = Claimed if choice.answer is Answer.CLAIMED else NotFound
-            raise kind(f"Index {self._here.name} has no project {project}.")
+            raise kind(self._nothing(project))
         if marker is not None:
             page = replace(page, status=marker.status, status_reason=marker.reason)
         return replace(page, files=() if closed else page.files, layers=tuple(sorted(self._needed)))
@@ -178,18 +178,38 @@ class Layered:
             return self._sheets.find_one(source.upstream, owner, held.page, self.only)
         return self._sheets.find(source.upstream, owner, held.page)
 
+    def seen(self, project: str) -> Lineage:
+        """The layers of which the caller may know that they have to do with a name."""
+        here = self._here.name
+        return [each for each in self.line if each.name == here or self._sees(each.name).sees(project)]
+
+    def _refuse(self, choice: Choice, project: str) -> None:
+        """As `refuse`; where only a layer that is hidden from the caller says so, the name is not there."""
+        try:
+            refuse(choice, project)
+        except Withheld:
+            seen = self.seen(project)
+            if len(seen) < len(self.line):
+                refuse(choose(self._conn, seen, project, upstreams=False), project)
+                raise NotFound(self._nothing(project)) from None
+            raise
+
     def _require(self, index: str, project: str) -> None:
         """Whose contents they are decides: hidden there is hidden here."""
         if index != self._here.name:
             self._needed.add(index)
             if not self._sees(index).sees(project):
-                raise NotFound(f"Index {self._here.name} has no project {project}.")
+                raise NotFound(self._nothing(project))
+
+    def _nothing(self, project: str) -> str:
+        """What is said where nothing is, or may be seen."""
+        return f"Index {self._here.name} has no project {project}."
 
     # --- all projects ---------------------------------------------------------------------------------------
 
     def names(self) -> Iterator[ProjectName]:
         """The projects of all layers by name; those of upstreams by their stored lists."""
-        hidden = self._hidden()
+        hidden = self._hidden() | closed(self._conn, self.line)
         seen = None
         mine = self._sees(self._here.name)
         owners = [self._sees(name) for name in self._owners()]
@@ -207,7 +227,8 @@ class Layered:
 
     def files(self) -> Iterator[File]:
         """The own files of all layers that a page lists. Those of upstreams are not told: nobody has all."""
-        hidden, merged = self._hidden(), self._decided(Origin.MERGED) - self._decided(Origin.LOCAL)
+        hidden = self._hidden() | closed(self._conn, self.line)
+        merged = self._decided(Origin.MERGED) - self._decided(Origin.LOCAL)
         before: set[str] = set()
         keys: set[str] = set()
         for each in self.line:
@@ -267,6 +288,10 @@ class Layered:
         mirrored = number >= len(self.line)
         return [hides(each.rules, mirrored=mirrored) for each in self.line if each.rules and each.name in way]
 
+    def upstreams(self) -> Sequence[str]:
+        """The upstreams that are asked, in order."""
+        return [source.upstream for source in self._sources()]
+
     def _sources(self) -> Sequence[Source]:
         if self._mirror is None:
             return ()
@@ -279,9 +304,13 @@ class Layered:
         start, mirror = len(self.line), self._mirror
         if mirror is None:
             return inside
-        locked = self._locked()
+        locked = self.locked()
         outside = [
-            self._foreign(start + number, mirror.list_names(source.upstream), locked)
+            self._foreign(
+                start + number,
+                mirror.list_names(source.upstream),
+                lambda name: name in hidden or locked(name),
+            )
             for number, source in enumerate(self._sources())
         ]
         return [*inside, *outside]
@@ -312,7 +341,7 @@ class Layered:
         every = [origins.projects_of(self._conn, each.id, kinds) for each in self.line]
         return frozenset().union(*every)
 
-    def _locked(self) -> Callable[[str], bool]:
+    def locked(self) -> Callable[[str], bool]:
         """Which names no upstream is asked for."""
         closed = self._decided(Origin.LOCAL, Origin.BLOCKED)
         kept = reservations.list(self._conn, [each.id for each in self.line])
@@ -321,6 +350,14 @@ class Layered:
         matches = re.compile("|".join(fnmatch.translate(each.pattern) for each in kept)).match
         opened = self._decided(Origin.MERGED, Origin.UPSTREAM)
         return lambda name: name in closed or (name not in opened and matches(name) is not None)
+
+
+def closed(conn: Connection, line: Lineage) -> frozenset[str]:
+    """The projects that the first layer which says anything of them says to be quarantined."""
+    said: dict[str, Status] = {}
+    for each in reversed(line):
+        said |= {marker.project: marker.status for marker in statuses.list(conn, each.id)}
+    return frozenset(project for project, status in said.items() if status is Status.QUARANTINED)
 
 
 def _busy(text: str) -> Busy:

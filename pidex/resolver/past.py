@@ -14,7 +14,7 @@ from pidex.core.layers import Answer, Choice, Source
 from pidex.core.model import Admission, File, Page, Place, PlaceState, ProjectName, Shelf, Status
 from pidex.core.timeline import Event, Version
 from pidex.resolver.layered import Layered, Sees
-from pidex.resolver.lineage import choose, refuse
+from pidex.resolver.lineage import choose
 from pidex.resolver.listing import Listing, ordered, versions_of
 from pidex.resolver.sheets import Sheets
 
@@ -48,15 +48,18 @@ class Past(Layered):
     def page(self, project: str) -> Page:
         """As `Layered.page`; `NotFound` where nobody had the project then."""
         choice = choose(self._conn, self.line, project, upstreams=self._mirror is not None)
-        refuse(choice, project)
+        self._refuse(choice, project)
         _, marker = self._marker(project)
         page = self._then(choice, project)
         if page is None:
-            raise NotFound(f"Index {self._here.name} had no project {project} then.")
+            raise NotFound(self._nothing(project))
         if marker is not None:
             page = replace(page, status=marker.status, status_reason=marker.reason)
         closed = page.status is Status.QUARANTINED
         return replace(page, files=() if closed else page.files, layers=tuple(sorted(self._needed)))
+
+    def _nothing(self, project: str) -> str:
+        return f"Index {self._here.name} had no project {project} then."
 
     def _then(self, choice: Choice, project: str) -> Page | None:
         if choice.answer is Answer.MERGED:

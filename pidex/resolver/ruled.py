@@ -95,18 +95,22 @@ def concerns_own(conn: Connection, index: indexes.Index) -> bool:
     return rulebook.rules_of(index.rules).scope == "all" or bool(holds.projects(conn, index.id))
 
 
-def own_pages(conn: Connection, index: indexes.Index, now: float) -> Callable[[str], Page | None] | None:
-    """What an index shows of its own files, by project; None where nothing can be kept back.
+def own_pages(
+    conn: Connection, index: indexes.Index, now: float, line: Sequence[indexes.Index] = ()
+) -> Callable[[str], Page | None] | None:
+    """What is shown of an index's own files, by project; None where nothing can be kept back.
 
-    For lists that are made without pages: feeds, searches. A page is read once, where it is asked for.
+    By itself, or by the first of `line`, which has it among its bases. For lists that are made without pages:
+    feeds, searches. A page is read once, where it is asked for.
     """
-    if not concerns_own(conn, index):
+    line = line or (index,)
+    if not any(concerns_own(conn, each) for each in line):
         return None
 
     @cache
     def shown(project: str) -> Page | None:
         listing = listing_of(conn, index, project)
-        return None if listing is None else ruled(conn, (index,), listing.page, None, now).page
+        return None if listing is None else ruled(conn, line, listing.page, None, now).page
 
     return shown
 

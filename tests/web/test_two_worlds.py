@@ -7,7 +7,6 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from starlette.routing import Route
 from pidex.catalogue import indexes, places, scans
 from pidex.core.model import NO_STAT, OPERATOR, Place, PlaceState
 from tests import samples
+from tests.upstreams import local_upstream
 from tests.web.driver import JSON, Answer
 from tests.web.people import OPEN, Town, form, package
 
@@ -104,9 +104,8 @@ CALLS = (
 Request = tuple[str, str, Sequence[tuple[str, str]], bytes]
 
 
-@cache
 def moment() -> str:
-    """A time at which everything was there already: the first at which anybody asks."""
+    """A time at which everything was there that is there now."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -118,7 +117,6 @@ def names_of(project: str, digest: str) -> dict[str, str]:
         "{file}": file,
         "{sdist}": samples.sdist(project, "1.0")[0],
         "{path}": f"{digest[:2]}/{digest[2:4]}/{digest[4:]}/{file}",
-        "{moment}": moment(),
         "{wrong}": f"{HEX[:2]}/{HEX[2:4]}/{HEX[4:]}/{file}",
     }
 
@@ -170,27 +168,39 @@ def requests(project: str, digest: str, tag: str, *, briefly: bool = False) -> I
     yield "POST", "/legacy/", [("content-type", "application/x-www-form-urlencoded")], removal
 
 
-def told(answer: Answer) -> tuple[object, ...]:
-    headers = {name: value for name, value in answer.headers.items() if name != "date"}
+def of_heir(asked: Sequence[Request]) -> Iterator[Request]:
+    """The same questions to an index that has `main` among its bases."""
+    for method, target, headers, body in asked:
+        if target.startswith("/-/api/"):
+            yield method, target.replace("/indexes/main", "/indexes/dev"), headers, body
+        elif not target.startswith("/-/admin"):  # not below an index
+            yield method, "/dev" + target.removeprefix("/main"), headers, body
+
+
+def told(answer: Answer, now: str) -> tuple[object, ...]:
+    """What an answer says, but for the time of the question."""
+    headers = {name: value.replace(now, "NOW") for name, value in answer.headers.items() if name != "date"}
     body = answer.body
     if headers.get("content-encoding") == "gzip":  # what is compressed beside the name goes by its letters
         del headers["content-length"]
         body = gzip.decompress(body)
     # When a token was noted, and which day it is, are the clock's matter.
     body = re.sub(rb'"(used|day)":[0-9]+', rb'"\1":0', body)
-    return answer.status, headers, body, answer.complete
+    return answer.status, headers, body.replace(now.encode(), b"NOW"), answer.complete
 
 
 def answers(town: Town, who: str, asked: Sequence[Request]) -> dict[str, tuple[object, ...]]:
     found = {}
     for number, (method, target, headers, body) in enumerate(asked):
-        found[f"{number} {method} {target} {headers}"] = told(town.ask(method, target, who, headers, body))
+        now = moment()
+        answer = town.ask(method, target.replace("{moment}", now), who, headers, body)
+        found[f"{number} {method} {target} {headers}"] = told(answer, now)
     return found
 
 
 def same(before: dict[str, tuple[object, ...]], after: dict[str, tuple[object, ...]]) -> None:
     differing = {key: (value, after[key]) for key, value in before.items() if value != after[key]}
-    assert not differing, f"{len(differing)} of {len(before)}: {next(iter(differing.items()))}"
+    assert not differing, f"{[*differing]} of {len(before)}: {next(iter(differing.items()))}"
 
 
 class Tags:
@@ -251,6 +261,34 @@ def test_a_private_project_changes_no_answer(
     town.close()
 
 
+def test_a_private_project_changes_no_answer_of_an_heir(tmp_path: Path, tags: Tags) -> None:
+    """Of an index that everybody may read, with the private project's index and an upstream behind it."""
+    with local_upstream(samples.wheel("pub-three", "1.0")) as upstream:
+        town = built(tmp_path)
+        pidex = town.house.pidex
+        service = pidex.indexing(pidex.intake())
+        service.add_upstream("up", upstream.url, settings={"private": True}, by=OPERATOR)
+        service.create("dev", ["bases=main", "upstreams=up"], by=OPERATOR)
+        pidex.reconciler("dev").scan()
+        town.people.grant("user:reader", "reader", index="dev", by=OPERATOR)
+        asked = [*of_heir([*requests(SECRET, tags.digest, tags.tag, briefly=True)])]
+        for project in (OPEN, "pub-three"):
+            assert town.ask("GET", f"/dev/simple/{project}/").status == 200
+        before = answers(town, "stranger", asked)
+        assert any(b"pub-two" in value[2] for value in before.values() if isinstance(value[2], bytes))
+        for sample in PRIVATE:
+            town.house.add(sample)
+        seen = answers(town, "reader", [each for each in asked if each[0] == "GET"])
+        assert any(SECRET.encode() in value[2] for value in seen.values() if isinstance(value[2], bytes))
+        curator = pidex.curator(pidex.intake(), pidex.accounts())
+        curator.yank("main", SECRET, version="1.0", reason="broken", by=OPERATOR)
+        same(before, answers(town, "stranger", asked))
+        service.block("main", SECRET, reason="stolen", by=OPERATOR)
+        same(before, answers(town, "stranger", asked))
+        town.house.run(pidex.mirror.stop())
+        town.close()
+
+
 def test_a_hidden_name_is_answered_as_an_absent_one(tmp_path: Path, tags: Tags) -> None:
     """Also where its files are still to be read: nobody waits for what is not there."""
     town = built(tmp_path)
@@ -276,7 +314,7 @@ def test_a_hidden_name_is_answered_as_an_absent_one(tmp_path: Path, tags: Tags) 
 def test_every_route_is_asked(tmp_path: Path) -> None:
     """A new route has to be asked here, too."""
     town = built(tmp_path)
-    values = names_of(SECRET, HEX)
+    values = names_of(SECRET, HEX) | {"{moment}": moment()}
     every = (*PATHS, *PAGES)
     paths = {"".join(values.get(part, part) for part in _parts(path)).partition("?")[0] for path in every}
     routes = [route for route in town.house.site.router.routes if isinstance(route, Route)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,12 @@ class Counter:
         if labels not in self.values and len(self.values) >= SERIES:
             labels = ("other",) * len(self.labels)
         self.values[labels] = self.values.get(labels, 0) + amount
+
+
+class Level(Counter):
+    """A number that goes up and down, told as the sum over the processes that live."""
+
+    __slots__ = ()
 
 
 @dataclass(slots=True)
@@ -66,6 +72,7 @@ class Metrics:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._metrics: dict[str, Counter | Histogram] = {}
+        self._followed: list[tuple[Counter, Callable[[], Mapping[Labels, float]]]] = []
         self._written = ""
 
     def counter(self, name: str, help: str, labels: Labels = ()) -> Counter:  # noqa: A002
@@ -80,11 +87,15 @@ class Metrics:
         assert isinstance(found, Histogram)
         return found
 
+    def follow(self, metric: Counter, values: Callable[[], Mapping[Labels, float]]) -> None:
+        """Tell numbers too that somebody else counts: `values` is asked for them, twice a second."""
+        self._followed.append((metric, values))
+
     def flush(self) -> None:
         """Write this process's numbers where the others find them; nothing where nothing changed."""
         if self._folder is None:
             return
-        text = json.dumps([_state(each) for each in self._metrics.values()])
+        text = json.dumps(self._states())
         if text == self._written:
             return
         target = self._folder / f"{os.getpid()}.json"
@@ -100,7 +111,8 @@ class Metrics:
             if _alive(int(path.stem)):
                 continue
             for state in _read(path):
-                self._merge(state)
+                if not state.get("level"):  # how things stood where nobody is any more
+                    self._merge(state)
             self.flush()
             path.unlink(missing_ok=True)
 
@@ -117,11 +129,15 @@ class Metrics:
         """All processes' numbers and the given gauges (name: help, value) in Prometheus' text format."""
         self.flush()
         everything = Metrics()
-        own = [_state(each) for each in self._metrics.values()]
+        own = self._states()
         others = [state for path in self._files() if path.stem != str(os.getpid()) for state in _read(path)]
         for state in own + others:
             everything._merge(state)
         return _text(everything._metrics.values(), gauges)
+
+    def _states(self) -> list[dict[str, Any]]:
+        followed = [replace(metric, values=dict(values())) for metric, values in self._followed]
+        return [_state(each) for each in (*self._metrics.values(), *followed)]
 
     def _files(self) -> list[Path]:
         if self._folder is None:
@@ -135,7 +151,10 @@ class Metrics:
                 histogram.counts = [a + b for a, b in zip(histogram.counts, state["counts"], strict=True)]
                 histogram.total += state["total"]
             return
-        counter = self.counter(state["name"], state["help"], tuple(state["labels"]))
+        kind = Level if state.get("level") else Counter
+        made = kind(state["name"], state["help"], tuple(state["labels"]))
+        counter = self._metrics.setdefault(made.name, made)
+        assert isinstance(counter, Counter)
         for labels, value in state["values"]:
             counter.add(value, tuple(labels))
 
@@ -144,6 +163,8 @@ def _state(metric: Counter | Histogram) -> dict[str, Any]:
     state: dict[str, Any] = {"name": metric.name, "help": metric.help}
     if isinstance(metric, Histogram):
         return state | {"bounds": list(metric.bounds), "counts": list(metric.counts), "total": metric.total}
+    if isinstance(metric, Level):
+        state["level"] = True
     return state | {"labels": metric.labels, "values": list(metric.values.items())}
 
 
@@ -182,8 +203,9 @@ def _text(metrics: Iterable[Counter | Histogram], gauges: Mapping[str, tuple[str
                 yield GaugeMetricFamily(name, text, value=value)
             for each in metrics:
                 if isinstance(each, Counter):
-                    family = CounterMetricFamily(each.name, each.help, labels=each.labels)
-                    for labels, value in sorted(each.values.items()):
+                    kind = GaugeMetricFamily if isinstance(each, Level) else CounterMetricFamily
+                    family = kind(each.name, each.help, labels=each.labels)
+                    for labels, value in sorted(each.values.items() or [((), 0.0)] * (not each.labels)):
                         family.add_metric(labels, value)
                     yield family
                     continue

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from pidex.metrics import SERIES, Metrics
+from pidex.metrics import SERIES, Counter, Level, Metrics
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:
@@ -88,3 +88,30 @@ def test_gauges_are_what_the_caller_says() -> None:
     text = Metrics().exposition({"pidex_files": ("Files.", 3)}).decode()
     assert "# HELP pidex_files Files." in text
     assert "pidex_files 3.0" in text
+
+
+def test_what_others_count_is_told_and_how_things_stand_dies_with_its_process(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from pidex.metrics import Counter, Level, Metrics\n"
+        "metrics = Metrics(Path(sys.argv[1]))\n"
+        "metrics.follow(Counter('c', 'C', ('k',)), lambda: {('a',): 5}); \n"
+        "metrics.follow(Level('now', 'N', ('k',)), lambda: {('a',): 2}); metrics.flush()"
+    )
+    counts = {("a",): 1.0}
+    metrics = Metrics(tmp_path)
+    metrics.follow(Counter("c", "C", ("k",)), lambda: counts)
+    metrics.follow(Level("now", "N", ("k",)), lambda: {("a",): 1.0})
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=True)
+    assert (value(metrics, "c_total", k="a"), value(metrics, "now", k="a")) == (6, 3)
+    counts["a",] = 4.0
+    metrics.fold()
+    assert (value(metrics, "c_total", k="a"), value(metrics, "now", k="a")) == (9, 1)
+    # What was folded stays, and is not counted once more.
+    metrics.fold()
+    assert value(metrics, "c_total", k="a") == 9
+
+
+def test_a_count_of_nothing_is_0() -> None:
+    metrics = Metrics()
+    metrics.counter("c", "C")
+    assert value(metrics, "c_total") == 0

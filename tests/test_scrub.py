@@ -14,7 +14,7 @@ from pidex.verify import scrub
 from pidex.verify.reading import Pace, Stopped, digests
 from pidex.verify.scrub import Scrub, State
 from tests import samples
-from tests.test_verify import Checked, apart
+from tests.test_verify import Checked, apart, held
 
 
 @pytest.fixture
@@ -112,6 +112,17 @@ def test_rot_is_mended_and_told(house: Checked, caplog: pytest.LogCaptureFixture
         rows = [row for row in audit.list(conn, limit=10) if row.action == "file.quarantine"]
     assert len(rows) == 3
     assert {row.via for row in rows} == {"scrub"}
+
+
+def test_files_of_upstreams_are_read_too_and_dropped_where_they_rotted(tmp_path: Path) -> None:
+    house = Checked(tmp_path, Catalogue.open(tmp_path / "catalogue.db"))
+    with held(house, fetch=False) as (rig, rotten):
+        state = Turn(house).round()
+        assert state.files == 3
+        assert len(state.damaged) == 1
+        assert "They are fetched when somebody asks for them" in state.damaged[0]
+        assert not rotten.exists()
+        assert rig.upstream.asked["download"] == 2
 
 
 def test_what_changes_meanwhile_is_no_damage(house: Checked) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,9 @@ from pidex.core.errors import CatalogueError
 from pidex.core.model import OPERATOR
 from pidex.curator import Curator
 from pidex.intake import Intake
-from pidex.verify import Difference, Healer, Repair, Verifier
+from pidex.verify import Difference, Healer, Repair, Stock, Verifier
 from tests import samples
+from tests.mirror.scripted import Rig, rigged
 from tests.test_reconciler import House
 
 
@@ -362,3 +365,60 @@ def test_each_index_is_compared(house: Checked) -> None:
     with house.catalogue.write() as conn:
         indexes.ensure(conn, "second", time.time())
     assert house.differences() == ()
+
+
+# --- files of upstreams -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def held(house: Checked, *, fetch: bool) -> Iterator[tuple[Rig, Path]]:
+    """A house with an own file and two of an upstream, of which one has rotted: where that lies."""
+    house.put(samples.wheel("mine", "1.0"))
+    house.reconciler.scan()
+    with rigged(house.base) as rig:
+        files = [rig.upstream.file(*samples.wheel(name, "1.0")) for name in ("sound", "rotten")]
+
+        async def fetched() -> None:
+            for file in files:
+                await rig.mirror.refresh(file.origin, file.project)
+                (await rig.mirror.files.fetch(file)).close()
+
+        rig.mirror.run(fetched)
+        stock = Stock(rig.mirror, fetch=fetch)
+        house.verifier = Verifier(house.catalogue, house.storage, time.time, stock)
+        house.healer = Healer(
+            house.catalogue, house.storage, house.intake, house.quarantine, clock=time.time, stock=stock
+        )
+        rotten = Path(stock.path(files[1].sha256))
+        flip(rotten)
+        yield rig, rotten
+
+
+def test_damaged_files_of_upstreams_are_found_and_fetched_again(tmp_path: Path) -> None:
+    house = Checked(tmp_path, Catalogue.open(tmp_path / "catalogue.db"))
+    with held(house, fetch=True) as (rig, rotten):
+        assert house.codes() == []
+        (found,) = house.differences(deep=True)
+        assert (found.code, found.repair, found.subject) == ("mirrored", Repair.MIRROR, rotten.name)
+        assert "rotten-1.0-py3-none-any.whl of upstream up" in found.sentence
+        report = house.verifier.verify(deep=True, by=OPERATOR)
+        assert house.verifier.confirmed(report, by=OPERATOR).differences == (found,)
+        assert "fetched again" in house.healer.heal(found, by=OPERATOR)
+        assert hashlib.sha256(rotten.read_bytes()).hexdigest() == rotten.name
+        assert house.codes(deep=True) == []
+        assert rig.upstream.asked["download"] == 3
+        # Where the upstream is gone, what is wrong goes all the same.
+        flip(rotten)
+        rig.upstream.bodies.clear()
+        assert "when somebody asks" in house.healer.heal(found, by=OPERATOR)
+        assert not rotten.exists()
+        assert house.codes(deep=True) == []
+
+
+def flip(path: Path) -> None:
+    """Change a byte; the time stays."""
+    before, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.chmod(0o600)
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

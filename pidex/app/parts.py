@@ -381,7 +381,15 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
         return pidex.accounts().visibility(by, index, action)
 
     expendable = Expendable(data / "cache.db")
-    mirror = mirror_of(settings, data, catalogue, expendable, inspector=lambda: pidex.sandbox())  # noqa: PLW0108
+    metrics = Metrics(data / "metrics")
+    mirror = mirror_of(
+        settings,
+        data,
+        catalogue,
+        expendable,
+        inspector=lambda: pidex.sandbox(),  # noqa: PLW0108
+        metrics=metrics,
+    )
     pidex = Pidex(
         settings=settings,
         data=data,
@@ -389,7 +397,7 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
         expendable=expendable,
         storage=storage,
         resolver=Resolver(catalogue, storage, time.time, visibility, mirror),
-        metrics=Metrics(data / "metrics"),
+        metrics=metrics,
         mirror=mirror,
         clock=time.time,
         shared=shared,

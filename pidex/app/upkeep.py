@@ -18,19 +18,20 @@ BUSY_LOAD = 0.7
 
 def verifier(pidex: Pidex) -> Verifier:
     """What compares all that is kept."""
-    from pidex.verify import Verifier  # noqa: PLC0415  # rarely asked for
+    from pidex.verify import Stock, Verifier  # noqa: PLC0415  # rarely asked for
 
-    return Verifier(pidex.catalogue, pidex.storage, pidex.clock)
+    return Verifier(pidex.catalogue, pidex.storage, pidex.clock, Stock(pidex.mirror, fetch=False))
 
 
-def healer(pidex: Pidex) -> Healer:
-    """What mends it. For who holds the lock."""
+def healer(pidex: Pidex, *, fetch: bool = False) -> Healer:
+    """What mends it. For who holds the lock; `fetch`: and has the mirror for themselves."""
     from pidex.backends.quarantine import Quarantine  # noqa: PLC0415
-    from pidex.verify import Healer  # noqa: PLC0415
+    from pidex.verify import Healer, Stock  # noqa: PLC0415
     from pidex.verify.health import QUARANTINE  # noqa: PLC0415
 
     aside = Quarantine(pidex.shared / QUARANTINE)
-    return Healer(pidex.catalogue, pidex.storage, pidex.intake(), aside, clock=pidex.clock)
+    stock = Stock(pidex.mirror, fetch=fetch)
+    return Healer(pidex.catalogue, pidex.storage, pidex.intake(), aside, clock=pidex.clock, stock=stock)
 
 
 def health(pidex: Pidex) -> Health:

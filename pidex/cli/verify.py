@@ -69,7 +69,7 @@ def parts(pidex: Pidex) -> tuple[Verifier, Healer]:
     """What verifies, and what mends."""
     from pidex.app import upkeep
 
-    return upkeep.verifier(pidex), upkeep.healer(pidex)
+    return upkeep.verifier(pidex), upkeep.healer(pidex, fetch=True)
 
 
 def mended(pidex: Pidex, verifier: Verifier, healer: Healer, report: Report) -> Report:
@@ -83,11 +83,12 @@ def mended(pidex: Pidex, verifier: Verifier, healer: Healer, report: Report) -> 
     if Repair.START in kinds:
         restart(pidex)
         said.append("What was cut off is finished or undone.")
-    said += [healer.heal(each, by=OPERATOR) for each in report.differences if each.repair is Repair.BYTES]
+    bytes_ = (Repair.BYTES, Repair.MIRROR)
+    said += [healer.heal(each, by=OPERATOR) for each in report.differences if each.repair in bytes_]
     said += healer.forget([*report.differences], by=OPERATOR)
     with pidex.catalogue.read() as conn:
         watched = [each.name for each in indexes.list(conn) if each.watched]
-    for name in watched if kinds - {Repair.NONE} else ():
+    for name in watched if kinds - {Repair.NONE, Repair.MIRROR} else ():
         with progress("Reading files", "Read {} of {} files.") as step:
             pidex.reconciler(name).scan(step)
     healer.seal({each.subject for each in report.differences if each.repair is Repair.SCAN})

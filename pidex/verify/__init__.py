@@ -15,9 +15,10 @@ from pidex.core.model import Place, Principal
 from pidex.verify.finding import Difference, Differences, Repair, Report
 from pidex.verify.healing import Healer
 from pidex.verify.listing import Lies, Listing, contents, look
+from pidex.verify.mirrored import Stock
 from pidex.verify.reading import Pace, Stopped, Unreadable, digests
 
-__all__ = ["Difference", "Healer", "Item", "Pace", "Repair", "Report", "Verifier"]
+__all__ = ["Difference", "Healer", "Item", "Pace", "Repair", "Report", "Stock", "Verifier"]
 
 #: A publish that is under way for longer than this, in seconds, was given up.
 ABANDONED_SECONDS = 60.0
@@ -29,23 +30,27 @@ Progress = Callable[[int, int], None]
 
 
 class Item(NamedTuple):
-    """Bytes to be hashed: those of a place of an index, or a kept copy that lies at none."""
+    """Bytes to be hashed: those of a place of an index, a kept copy that lies at none, or an upstream's."""
 
     sha256: str
     size: int
     of: str = ""
     place: Place | None = None
+    mirrored: bool = False
 
 
 class Verifier:
     """Compares one state of a catalogue with itself and with the folders. Reads only; any number at a time.
 
     `storage` has the folders of all indexes. While a server works on them, what is found has to be confirmed
-    by a second look (`confirmed`): files come and go between the two things that are compared.
+    by a second look (`confirmed`): files come and go between the two things that are compared. `stock`: the
+    files of upstreams that lie here, which are only hashed: each time one is opened, the rest is compared.
     """
 
-    def __init__(self, catalogue: Catalogue, storage: Storage, clock: Clock) -> None:
-        self._catalogue, self._storage, self._clock = catalogue, storage, clock
+    def __init__(
+        self, catalogue: Catalogue, storage: Storage, clock: Clock, stock: Stock | None = None
+    ) -> None:
+        self._catalogue, self._storage, self._clock, self._stock = catalogue, storage, clock, stock
 
     def verify(
         self,
@@ -90,7 +95,8 @@ class Verifier:
         if not first.differences:
             return first
         again = {(each.code, each.subject) for each in self.verify(by=by).differences}
-        reread = {each for each in first.differences if each.repair is Repair.BYTES and self.still(each)}
+        bytes_ = (Repair.BYTES, Repair.MIRROR)
+        reread = {each for each in first.differences if each.repair in bytes_ and self.still(each)}
         kept = [each for each in first.differences if (each.code, each.subject) in again or each in reread]
         return replace(first, differences=tuple(kept))
 
@@ -149,11 +155,15 @@ class Verifier:
             for each in self._storage.list_kept()
             if (each.stat.inode, each.sha256) not in inodes
         ]
+        if self._stock is not None:
+            found += [Item(sha256, size, mirrored=True) for sha256, size in self._stock.list()]
         return sorted(found, key=lambda item: item.sha256)
 
     def check(self, item: Item, pace: Pace) -> Differences:
         """Hash one of them. Raises `Stopped` where the pace does."""
-        if item.place is not None:
+        if item.mirrored:
+            yield from self._mirrored(item.sha256, pace)
+        elif item.place is not None:
             yield from self._place(item.of, item.place, pace)
         else:
             yield from self._kept(item.sha256, pace)
@@ -186,10 +196,20 @@ class Verifier:
         sentence = f"The kept copy {sha256[:12]}... is damaged."
         yield Difference("kept", sha256, sentence, Repair.BYTES, sha256=sha256)
 
+    def _mirrored(self, sha256: str, pace: Pace) -> Differences:
+        assert self._stock is not None
+        read = digests(self._stock.path(sha256), pace)
+        if read is None or (not isinstance(read, Unreadable) and read[1].sha256 == sha256):
+            return
+        sentence = f"The mirrored file {self._stock.name(sha256)} is damaged."
+        yield Difference("mirrored", sha256, sentence, Repair.MIRROR, sha256=sha256)
+
     def still(self, found: Difference) -> bool:
         """Whether bytes are still not what they should be, read once more."""
         storage = self._storage
         path = storage.path(found.root, found.path) if found.path else storage.kept_path(found.sha256)
+        if found.repair is Repair.MIRROR and self._stock is not None:
+            path = self._stock.path(found.sha256)
         read = digests(path, Pace())
         return read is not None and (isinstance(read, Unreadable) or read[1].sha256 != found.sha256)
 

@@ -14,6 +14,7 @@ class Repair(StrEnum):
     READ = "read"  # the places of the file name are read again
     CONTENTS = "contents"  # so are the bytes of a hash
     PROJECT = "project"  # the line of the project list is made again
+    MIRROR = "mirror"  # damaged bytes of an upstream are dropped, and fetched again
     BYTES = "bytes"  # damaged bytes are put aside, and sound ones brought back
     SCAN = "scan"  # the next scan makes the rows again
     START = "start"  # what was cut off is finished or undone, as each start does

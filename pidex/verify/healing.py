@@ -17,6 +17,7 @@ from pidex.core.interfaces import Clock, Storage
 from pidex.core.model import OPERATOR, Entry, Look, Place, PlaceState, Principal
 from pidex.intake import Intake
 from pidex.verify.finding import Difference, Repair
+from pidex.verify.mirrored import Stock
 from pidex.verify.reading import Pace, Unreadable, digests
 
 #: What is said of a place whose bytes are damaged, and that cannot be moved away.
@@ -43,9 +44,11 @@ class Healer:
         *,
         clock: Clock,
         source: Source | None = None,
+        stock: Stock | None = None,
     ) -> None:
         self._catalogue, self._storage, self._intake = catalogue, storage, intake
         self._quarantine, self._clock, self._source = quarantine, clock, source
+        self._stock = stock
 
     # --- bytes ----------------------------------------------------------------------------------------------
 
@@ -54,8 +57,10 @@ class Healer:
 
         In the folder and among the kept copies, whichever is damaged: mostly these are two names of the same
         bytes. Without sound bytes the file is not listed any more; its admission stays, so that it is
-        again what it was once somebody puts the same bytes into the folder.
+        again what it was once somebody puts the same bytes into the folder. What an upstream has is dropped.
         """
+        if found.repair is Repair.MIRROR:
+            return self._renew(found)
         storage = self._storage
         kept_bad = self._damaged(storage.kept_path(found.sha256), found.sha256)
         if kept_bad is not None:
@@ -86,6 +91,15 @@ class Healer:
             self._intake.adopt(found.index, [look], by=by)
         served = "the kept copy is served" if sound else "it is not listed any more"
         return f"{found.path} is damaged and cannot be moved ({fixed}): {served}."
+
+    def _renew(self, found: Difference) -> str:
+        """Drop a damaged file of an upstream, which has it still, and have it once more."""
+        if self._stock is None:
+            return found.sentence
+        name = self._stock.name(found.sha256)
+        if self._stock.renew(found.sha256):
+            return f"The damaged bytes of {name} are dropped, and fetched again."
+        return f"The damaged bytes of {name} are dropped. They are fetched when somebody asks for them."
 
     def _sound(self, found: Difference, storage: Storage) -> bool:
         """Whether there is a kept copy with the right bytes now, from wherever it could be had."""

@@ -121,7 +121,7 @@ class Scrub:
 
     def _found(self, item: Item, pace: Pace) -> Iterator[Difference]:
         for found in self._verifier.check(item, pace):
-            if found.repair is Repair.BYTES and self._verifier.still(found):
+            if found.repair in (Repair.BYTES, Repair.MIRROR) and self._verifier.still(found):
                 yield found
 
     def _heal(self, found: Difference) -> str:

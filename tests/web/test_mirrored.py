@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -105,10 +106,7 @@ def test_other_bytes_are_cut_off_put_away_and_reported(house: House, upstream: L
     answer = house.get(url)
     assert answer.status in (200, 502)
     assert answer.status == 502 or not answer.complete
-    for _ in range(500):  # it is put away after the answer
-        if house.pidex.mirror.files.wrong():
-            break
-        house.run(asyncio.sleep(0.01))
+    until(house, lambda: bool(house.pidex.mirror.files.wrong()))  # it is put away after the answer
     assert len(house.pidex.mirror.files.wrong()) == 1
     good = house.get(url)
     assert good.complete
@@ -246,3 +244,67 @@ def test_kinds_of_file_that_we_do_not_know_are_passed_on(tmp_path: Path) -> None
                 assert (answer.status, answer.body) == (200, data)
             assert built.get("/pypi/alpha/json").status == 200
             built.run(built.pidex.mirror.stop())
+
+
+def numbers(house: House) -> dict[str, float]:
+    """What the metrics say of the mirror and its upstreams, by name and labels; those that are not 0."""
+    answer = house.get("/-/metrics")
+    assert answer.status == 200
+    assert "alpha" not in answer.text
+    found = {}
+    for line in answer.text.splitlines():
+        if line.startswith(("pidex_mirror", "pidex_upstream")) and "_created" not in line:
+            name, _, number = line.rpartition(" ")
+            found[name] = float(number)
+    return {name: number for name, number in found.items() if number}
+
+
+def test_metrics_tell_what_is_held_and_how_upstreams_do(house: House, upstream: LocalUpstream) -> None:
+    assert numbers(house) == {}
+    url = file_url(house, "alpha")
+    for _ in range(2):
+        assert house.get(url).complete
+    told = numbers(house)
+    assert told['pidex_mirror_pages_total{outcome="fetched"}'] == 1
+    assert told['pidex_mirror_pages_total{outcome="held"}'] >= 1
+    assert told['pidex_mirror_files_total{outcome="fetched"}'] == 1
+    assert told["pidex_mirror_fetched_bytes_total"] == len(PACKAGES[0][1])
+    (name,) = {each[0] for each in house.pidex.mirror.store.list_pages()}
+    answered = told[f'pidex_upstream_requests_total{{outcome="200",upstream="{name}"}}']
+    assert answered == len(upstream.log) == told["pidex_upstream_answer_seconds_count"]
+    assert told[f'pidex_upstream_wait_seconds_total{{upstream="{name}"}}'] > 0
+    upstream.fault("flip", "big-1.0", times=1)
+    house.get(file_url(house, "big"))
+    until(house, lambda: numbers(house).get('pidex_mirror_files_total{outcome="wrong"}') == 1)
+    upstream.stop()
+    stale(house)
+    assert house.get("/simple/alpha/", cache_control="no-cache").status == 200
+    told = numbers(house)
+    assert told['pidex_mirror_pages_total{outcome="failed"}'] == 1
+    assert told[f'pidex_upstream_requests_total{{outcome="failed",upstream="{name}"}}'] >= 1
+    assert told[f'pidex_upstream_shut{{upstream="{name}"}}'] == 1
+
+
+def test_what_an_upstream_says_of_a_whole_project_is_passed_on(house: House, upstream: LocalUpstream) -> None:
+    """PEP 792: its states, its reasons, and that a quarantined project has no files."""
+    upstream.statuses["alpha"] = ("archived", "use beta")
+    told = house.get("/simple/alpha/", JSON).json()
+    assert told["project-status"] == {"status": "archived", "reason": "use beta"}
+    assert len(told["files"]) == 3
+    assert 'content="archived"' in house.get("/simple/alpha/").text
+    url = file_url(house, "alpha")
+    upstream.statuses["alpha"] = ("quarantined", "malware")
+    stale(house)
+    told = house.get("/simple/alpha/", JSON, cache_control="no-cache").json()
+    assert told["project-status"] == {"status": "quarantined", "reason": "malware"}
+    assert told["files"] == []
+    house.site.files.drop_project(None, None)  # ten seconds later
+    assert house.get(url).status in (403, 404)
+
+
+def until(house: House, condition: Callable[[], bool]) -> None:
+    """Let the house work until something is so; a minute is for machines that have other things to do."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        house.run(asyncio.sleep(0.01))

@@ -16,7 +16,7 @@ import aiohttp
 
 from pidex.backends.upstream import links
 from pidex.backends.upstream.bodies import METADATA_BYTES, NAMES_BYTES, PAGE_BYTES, Unpacking
-from pidex.backends.upstream.requests import Requests
+from pidex.backends.upstream.requests import Requests, Told
 from pidex.core import archives, remotewheels, upstreampages
 from pidex.core.answers import Body
 from pidex.core.destinations import shown
@@ -45,7 +45,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 class HttpUpstream:
     """An index behind a URL (`Upstream`). `variables`: the environment's, for proxies; `log` takes a line.
 
-    `clock` only runs forward. For one event loop.
+    `clock` only runs forward; `told` hears of each request. For one event loop.
     """
 
     def __init__(
@@ -55,9 +55,10 @@ class HttpUpstream:
         variables: Mapping[str, str] | None = None,
         log: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        told: Told = lambda _outcome, _seconds: None,
     ) -> None:
         self._settings, self._log = settings, log
-        self._requests = Requests(settings, variables=variables, clock=clock)
+        self._requests = Requests(settings, variables=variables, clock=clock, told=told)
         self._root = settings.url.rstrip("/") + "/"
         self._kind = settings.kind
         if self._kind == "auto" and re.search(r"/\+?simple/\Z", self._root):
@@ -69,6 +70,11 @@ class HttpUpstream:
     @property
     def name(self) -> str:
         return self._settings.name
+
+    @property
+    def shut(self) -> int:
+        """How many of its servers are left alone now, because they do not answer. From any thread."""
+        return self._requests.shut
 
     async def close(self) -> None:
         self._reading.shutdown(wait=False, cancel_futures=True)

@@ -36,6 +36,11 @@ class Breaker:
             retry_after=max(1, math.ceil(left)),
         )
 
+    @property
+    def shut(self) -> bool:
+        """Whether the server is left alone now."""
+        return self._pause > 0
+
     def answered(self) -> None:
         """The server works."""
         self._pause, self._faults, self._trying = 0.0, 0, False

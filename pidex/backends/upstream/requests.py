@@ -44,6 +44,10 @@ RETRIED = frozenset({429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527})
 TROUBLE = (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError, EOFError)
 
 
+#: Told of each request: how it was answered ('200', or 'failed'), and the seconds until its headers came.
+Told = Callable[[str, float], None]
+
+
 class Refused(OSError):
     """A connection that is not made, because of where it would lead."""
 
@@ -77,8 +81,10 @@ class Requests:
         *,
         variables: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        told: Told = lambda _outcome, _seconds: None,
     ) -> None:
         self._settings, self._variables, self._clock = settings, variables or {}, clock
+        self._told = told
         self._own = place(settings.url)
         self._own_addresses = own_addresses(settings.url)
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -128,6 +134,11 @@ class Requests:
             pieces.append(piece)
         unpacking.finish()
         return b"".join(pieces)
+
+    @property
+    def shut(self) -> int:
+        """How many servers are left alone now, because they do not answer. From any thread."""
+        return sum(breaker.shut for breaker in [*self._breakers.values()])
 
     async def close(self) -> None:
         """Let go of every connection. A later request makes new ones."""
@@ -199,6 +210,7 @@ class Requests:
             said["Authorization"] = credentials
         breaker = self._breaker(where)
         breaker.enter()
+        began = self._clock()
         try:
             response = await self._session(proxied=proxy is not None).request(
                 method, url, headers=said, allow_redirects=False, proxy=proxy
@@ -213,7 +225,9 @@ class Requests:
                 breaker.unreachable()
             else:
                 breaker.faulted()
+            self._told("failed", self._clock() - began)
             raise
+        self._told(str(response.status), self._clock() - began)
         if response.status >= 500 and response.status != 501:
             breaker.faulted()
         else:

@@ -34,7 +34,7 @@ def check(
         raise Forbidden(_explained(project, "as was decided here, it is that of an upstream"))
     if mirror is None or projects.find(conn, here.id, project) is not None:
         return
-    found = _having(conn, here, project, mirror)
+    found = _having(indexes.reached(conn, here), project, mirror)
     if found is not None and not layers.keeps(reservations.list(conn, [here.id]), project):
         raise Forbidden(_explained(project, f"upstream {found} has a project of that name"))
 
@@ -55,8 +55,9 @@ def alarm(
     if mirror is None or not claimed:
         return ()
     said = []
+    sources = indexes.reached(conn, here)  # once: a first scan claims many names at a time
     for project in claimed:
-        found = _having(conn, here, project, mirror)
+        found = _having(sources, project, mirror)
         if found is not None:
             audit.record(
                 conn, by, SHADOWING, index=here.name, project=project, after={"upstream": found}, at=at
@@ -68,9 +69,9 @@ def alarm(
     return said
 
 
-def _having(conn: Connection, here: indexes.Index, project: str, mirror: Mirrored) -> str | None:
+def _having(sources: Sequence[str], project: str, mirror: Mirrored) -> str | None:
     """The first upstream of the index, or of those that have it as a base, whose stored list has a name."""
-    return next((each for each in indexes.reached(conn, here) if mirror.has_name(each, project)), None)
+    return next((each for each in sources if mirror.has_name(each, project)), None)
 
 
 def _explained(project: str, why: str) -> str:

@@ -416,7 +416,7 @@ def test_what_is_shown_of_many_files_is_bounded() -> None:
     from pidex.core.model import FolderReport, Problem
 
     many = tuple(Problem(0, f"{number}.zip", "x", "it is a link to nothing") for number in range(NAMED + 3))
-    text = list(lines(FolderReport(listed=1, problems=many), 1, ["/x"]))
+    text = list(lines(FolderReport(listed=1, problems=many), 1, {0: "/x"}))
     assert text[0] == "Listed: 1 file of 1 project."
     assert text[1] == f"Problems: {NAMED + 3}"
     assert text[-1] == "  ... and 3 more: --json names all"

@@ -91,3 +91,32 @@ def test_a_release_is_promoted(folder: Path, capsys: pytest.CaptureFixture[str])
     assert "NAME==VERSION" in said(
         capsys, folder, "promote", "demo", "--from", "main", "--to", "dev", code=USAGE
     )
+
+
+def test_folders_of_an_index_are_scanned_and_its_files_explained(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "team"
+    place.mkdir()
+    said(capsys, folder, "index", "create", "team", "--folder", str(place))
+    said(capsys, folder, "index", "create", "bare", "bases=main")
+    samples.write(place, samples.wheel("extra", "1.0"))
+    (place / "broken-1.0.tar.gz").write_bytes(b"nothing" * 50)
+    for index, code, texts in (
+        ("team", 3, ("Listed: 1 file of 1 project.", f"{place}/broken-1.0.tar.gz: ")),
+        ("main", 0, ("Listed: 1 file of 1 project.",)),
+        ("bare", 0, ("Listed: 1 file of 1 project.",)),
+    ):
+        assert run(pidex, ["scan", "--index", index, str(folder)]) == code
+        out = capsys.readouterr().out
+        assert all(text in out for text in texts), out
+    assert run(pidex, ["scan", "--index", "absent", str(folder)]) == FAILED
+    assert "`pidex index list`" in capsys.readouterr().err
+    assert run(pidex, ["why", "extra", "--index", "team", str(folder)]) == 0
+    assert "extra-1.0-py3-none-any.whl" in capsys.readouterr().out
+    assert run(pidex, ["why", "extra", str(folder)]) == 0
+    assert "no file of it was ever seen in index main" in capsys.readouterr().out
+    assert run(pidex, ["why", "demo", "--index", "bare", "--json", str(folder)]) == 0
+    assert "Index main alone answers for it" in capsys.readouterr().out
+    assert run(pidex, ["why", "demo", "--index", "absent", str(folder)]) == FAILED
+    assert "no such index" in capsys.readouterr().err

@@ -342,7 +342,7 @@ def test_https_and_http2(folder: Path, certificates: Path) -> None:
     options = ["--tls-cert", certificates / "a.crt", "--tls-key", certificates / "a.key", "-p", port]
     with started(folder, *options, ready=lambda: tls(port, certificates)[0] == "http/1.1"):
         context = ssl.create_default_context(cafile=str(certificates / "a.crt"))
-        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
         connection.request("GET", "/")
         assert f"https://127.0.0.1:{port}/simple/" in connection.getresponse().read().decode()
         connection.close()
@@ -436,7 +436,7 @@ def started(
         until(is_ready, why="no answer")
         yield process
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         until(lambda: not alive(process.pid), why="something was left behind")
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -105,6 +105,7 @@ class LocalUpstream:
         self.connections = 0
         self.random = random.Random(seed)
         self.port = 0
+        self.retry_after = "0"
         self._faults: list[list[Any]] = []
         self._aliases: dict[str, str] = {}
         self._by_path: dict[str, Shelved] = {}
@@ -314,7 +315,7 @@ class LocalUpstream:
         if self.login is not None and headers.get("authorization") != self.login:
             return Answer(401, {"www-authenticate": "Basic"}, b"who are you?")
         if fault in ("500", "503", "429", "403", "404"):
-            return Answer(int(fault), {"retry-after": "0"}, b"no")
+            return Answer(int(fault), {"retry-after": self.retry_after}, b"no")
         if fault in _REDIRECTS:
             location = target if fault == "redirect-loop" else _REDIRECTS[fault]
             return Answer(302, {"location": location}, b"")

@@ -32,7 +32,7 @@ METADATA = samples.core_metadata("demo", "1.0", requires_python=">=3.8", require
 def settings(local: LocalUpstream, **changes: Any) -> UpstreamSettings:
     values: dict[str, Any] = {
         "name": "up", "url": local.url, "kind": "links" if local.shape == "links" else "auto",
-        "connect_timeout": 2.0, "read_timeout": 1.0, **changes,
+        "connect_timeout": 30.0, "read_timeout": 30.0, **changes,
     }  # fmt: skip
     return UpstreamSettings(**values)
 
@@ -219,6 +219,15 @@ def test_retry_after_is_obeyed_and_failures_are_told_apart() -> None:
     with local_upstream(WHEEL) as local:
         local.fault("429", "/demo/", times=2)
         assert ask(local, page_of).files
+        assert len(local.log) == 3
+        for asked, told in (("120", 120), ("100000", 300)):
+            local.retry_after = asked
+            local.fault("503", "/demo/", times=1)
+            with pytest.raises(UpstreamDown) as caught:
+                ask(local, page_of)
+            assert caught.value.retry_after == told
+        assert len(local.log) == 5, "nobody asks again before that"
+        local.retry_after = "0"
         for fault, error in (
             ("403", UpstreamFault),
             ("500", UpstreamDown),

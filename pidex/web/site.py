@@ -331,7 +331,10 @@ class Site:
         return Unauthenticated("Sign in to see whether that is here: there may be more for you than for all.")
 
     async def _refuse(self, call: Call, error: PidexError, more: Any = None) -> None:
-        private = bool(call.index) and not self.gate.is_open(call.index)
+        try:
+            private = bool(call.index) and not self.gate.is_open(call.index)
+        except PidexError:  # the catalogue is away: nobody knows
+            private = True
         # Below the API its description says how it refuses, also what no route ever sees.
         described = call.path.startswith(f"{self.options.prefix}/-/api/")
         accept = "application/problem+json" if described else call.accept

@@ -43,6 +43,7 @@ WITHOUT_BY = {
     "Search.learn": "takes an upstream's names over, in the main process, and tells nothing",
     "Search.learnt": "tells the main process which names it need not take over",
     "Resolver.open": "takes a File, and only `locate`, `find` and `page` give one",
+    "Resolver.link": "takes a File, as `open` does",
 }
 
 #: What an idle server must not load: each is imported where it is used, when it is used.
@@ -57,6 +58,7 @@ NOT_WHEN_IDLE = {
     "httpx": "no request goes out",
     "aiohttp": "no request goes out",
     "rich": "only on a terminal",
+    "obstore": "only with a bucket",
     "psycopg": "only for a catalogue in PostgreSQL",
     "sqlalchemy.dialects.postgresql": "only for a catalogue in PostgreSQL",
     "pyftpdlib": "only with ftp_port",

@@ -92,15 +92,16 @@ class Houses:
 
         pidex = self._pidex
         reconciler = pidex.reconciler(index.name)
-        roots = roots_of(pidex.storage.roots, index.name, index.id)
+        roots = roots_of(pidex.storage.folders, index.name, index.id)
         watch = Watch(
-            [pidex.storage.roots[root] for root in roots],
+            [pidex.storage.folders[root] for root in roots],
             _numbered(reconciler, roots),
             mode=pidex.settings.watch,
             log=logging.getLogger("pidex.watch"),
         )
         at = "" if index.name == DEFAULT_INDEX else f" of {index.name}"
-        loops = Loops({f"reconciler{at}": reconciler.run, f"watch{at}": watch.run})
+        every = {f"reconciler{at}": reconciler.run}
+        loops = Loops(every | ({f"watch{at}": watch.run} if roots else {}))
         loops.start()
         return _House(index, reconciler, loops)
 

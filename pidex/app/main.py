@@ -182,6 +182,8 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
     once: dict[str, Callable[[threading.Event], None]] = {}  # what one node does for all
     if settings.scrub_days:
         once["scrub"] = lambda stop: upkeep.scrub(pidex, stop)
+    if settings.storage is not None:
+        once["bucket"] = lambda stop: upkeep.bucket(pidex, stop)
     follower = nodes.Node(pidex, once) if settings.catalogue else Houses(pidex)
     pushes = pidex.pushes(follower.nudge)
     loops: dict[str, Callable[[threading.Event], None]] = {

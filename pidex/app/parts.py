@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pidex.app.bucket import holdings_of, located, storage_of
 from pidex.app.ground import catalogue_of, identify, owner_of, shared_dir
 from pidex.config import Settings, data_dir, environment, load, served_folders
 from pidex.core.errors import CannotStart
@@ -27,15 +28,16 @@ from pidex.metrics import Counter, Metrics
 if TYPE_CHECKING:
     from pidex.accounts import Accounts
     from pidex.accounts.administration import Administration
-    from pidex.backends.folder import Folder
     from pidex.backends.repositories import Repositories
     from pidex.backends.sandbox import Sandbox
     from pidex.catalogue.engine import Catalogue
     from pidex.catalogue.expendable import Expendable
+    from pidex.core.interfaces import Storage
     from pidex.core.model import Principal
     from pidex.core.permissions import Action, Visibility
     from pidex.curator import Curator
     from pidex.doctor import Check
+    from pidex.holdings import Holdings
     from pidex.indexing import Indexing
     from pidex.ingress.ftp import Ftp
     from pidex.ingress.git import Pushes
@@ -76,7 +78,7 @@ class Pidex:
     data: Path
     catalogue: Catalogue
     expendable: Expendable
-    storage: Folder
+    storage: Storage
     resolver: Resolver
     metrics: Metrics
     mirror: Mirror
@@ -121,7 +123,7 @@ class Pidex:
             every = indexes.list(conn)
         for each in every:
             start = first_root(each.name, each.id)
-            self.storage.add({start + at: folder for at, folder in enumerate(each.folders)})
+            self.storage.add(dict(enumerate(located(self.settings, each.folders), start)))
         bases = {each.name: each.bases for each in every}
         names = sorted(bases, key=lambda name: (name != DEFAULT_INDEX, name))
         return {name: order(name, bases)[1:] for name in names}
@@ -252,14 +254,19 @@ class Pidex:
         """What commands and git's hooks may call, by name. For who holds the lock."""
         from pidex.ingress.handover import Handover  # noqa: PLC0415
 
-        accounts, intake = self.accounts(), self.intake()
+        accounts, intake, kept = self.accounts(), self.intake(), self.holdings()
         return {
+            **({} if kept is None else calls("holdings", kept)),
             **calls("accounts", self.administration()),
             **calls("curator", self.curator(intake, accounts)),
             **calls("indexing", self.indexing(intake)),
             **calls("intake", Handover(intake, accounts.require)),
             **calls("git", pushes or self.pushes()),
         }
+
+    def holdings(self) -> Holdings | None:
+        """What looks after the bucket, if there is one."""
+        return holdings_of(self.catalogue, self.storage, self.accounts(), self.clock)
 
     def reconciler(self, index: str = DEFAULT_INDEX) -> Reconciler:
         """The loop over an index's folders, with children that look into archives. For who holds the lock."""
@@ -333,6 +340,8 @@ class Pidex:
     def signature(self, file: File) -> bytes | None:
         """The `.asc` that lies beside a file in its folder; None where there is none."""
         path = f"{file.path}.asc"
+        if file.root not in self.storage.folders:
+            return self.storage.beside(file.root, path)
         found = self.storage.stat(file.root, path)
         if found is None or found.size > SIGNATURE_BYTES:
             return None
@@ -358,7 +367,6 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
     `create` makes the data directory and the catalogue, or migrates them: for who holds the `DataLock` only.
     """
     from pidex.app.upstream import mirror_of  # noqa: PLC0415  # see above
-    from pidex.backends.folder import Folder  # noqa: PLC0415
     from pidex.catalogue import indexes  # noqa: PLC0415
     from pidex.catalogue.engine import Catalogue  # noqa: PLC0415
     from pidex.catalogue.expendable import Expendable  # noqa: PLC0415
@@ -366,7 +374,7 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
 
     if create:
         go_on(data_dir(settings, environ))
-    folders = served_folders(settings)
+    served_folders(settings)
     data = data_dir(settings, environ, create=create, warn=log.warning if create else lambda _: None)
     catalogue = Catalogue.open(catalogue_of(settings, data), create=create)
     if create:
@@ -374,7 +382,7 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
             indexes.ensure(conn, DEFAULT_INDEX, time.time(), settings.mutability)
         identify(data, catalogue)
     shared = shared_dir(settings, data, create=create)
-    storage = Folder(folders, shared / "kept")
+    storage = storage_of(settings, data, shared / "kept", catalogue)
 
     def visibility(by: Principal, index: str, action: Action) -> Visibility:
         # Made when somebody asks who is not the operator: commands need no password file.

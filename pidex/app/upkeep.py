@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 #: Processes that wait for a processor, for each that there is: above that the scrub pauses.
 BUSY_LOAD = 0.7
+#: Seconds between two looks at how much room there is.
+BALLAST_SECONDS = 1.0
+#: Seconds between two looks whether the bucket's daily work is due, and of a day.
+BUCKET_SECONDS, DAY_SECONDS = 600.0, 86_400.0
 
 
 def verifier(pidex: Pidex) -> Verifier:
@@ -62,6 +66,37 @@ def scrub(pidex: Pidex, stop: threading.Event) -> None:
         busy=busy,
         log=logging.getLogger("pidex.scrub"),
     ).run(stop)
+
+
+def ballast(pidex: Pidex, stop: threading.Event) -> None:
+    """Keep room for the catalogue until `stop`, and give it up where the disk is full."""
+    from pidex.backends.ballast import SIZE_BYTES, Ballast  # noqa: PLC0415
+    from pidex.backends.staging import RESERVE_BYTES  # noqa: PLC0415
+
+    log, held = logging.getLogger("pidex"), Ballast(pidex.data, reserve=RESERVE_BYTES)
+    while not stop.is_set():
+        if held.balance() == "given":
+            room = SIZE_BYTES // 1024**2
+            log.error(
+                "The disk of %s is full: %d MiB were kept for this, and are free now.", pidex.data, room
+            )
+        stop.wait(BALLAST_SECONDS)
+
+
+def bucket(pidex: Pidex, stop: threading.Event) -> None:
+    """Once a day: write down what is in the bucket, clear away what nobody has. For one process of all."""
+    from pidex.core.errors import PidexError  # noqa: PLC0415
+    from pidex.core.model import OPERATOR  # noqa: PLC0415
+
+    log, kept = logging.getLogger("pidex.bucket"), pidex.holdings()
+    while kept is not None and not stop.wait(BUCKET_SECONDS):
+        try:
+            if kept.due(DAY_SECONDS):
+                name = kept.write_manifest(keep=max(pidex.settings.snapshots, 1), by=OPERATOR)
+                cleared = kept.collect(stopped=stop.is_set, by=OPERATOR)
+                log.info("Wrote %s; cleared away %d objects that nobody has.", name, cleared.dropped)
+        except PidexError as error:
+            log.warning("The bucket could not be looked after: %s", error)
 
 
 def busy() -> bool:

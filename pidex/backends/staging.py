@@ -79,7 +79,7 @@ class StagedFile(Staged):
     def stat(self) -> Stat:
         return of(os.fstat(self._fd))
 
-    def sync(self) -> None:
+    def sync(self, sha256: str = "") -> None:
         """Have the bytes on the disk. Raises `StorageFull`."""
         with _space(self.folder):
             os.fsync(self._fd)

@@ -165,6 +165,8 @@ class Backups:
             ]
             listed = comparison.hashes(conn)
         snapshots.settle(copied)
+        named = [place for place in places if place.root not in self._storage.folders]
+        places = [place for place in places if place.root in self._storage.folders]
         kept = {each.sha256: each.stat.size for each in self._storage.list_kept()}
         total = len(places) + len(kept)
         for number, place in enumerate(places):
@@ -180,11 +182,14 @@ class Backups:
             progress(number, total)
             if self._store(made, sha256, size, self._storage.kept_path(sha256)):
                 made.kept.append((sha256, size))
-        made.missing += sorted(listed - set(made.blobs))
+        # What a bucket has is named, and not copied: the bucket is backed up by its own means.
+        objects = sorted({(place.sha256 or "", place.stat.size) for place in named})
+        made.missing += sorted(listed - set(made.blobs) - {sha256 for sha256, _ in objects})
         return Manifest(
             taken=0.0, program=__version__, revision=revision, serial=serial, audit=head,
             data_dir=str(self._data), catalogue=(digest(copied), copied.stat().st_size),
-            roots=dict(self._storage.roots), files=made.files, kept=made.kept, missing=made.missing,
+            roots=dict(self._storage.folders), files=made.files, kept=made.kept, missing=made.missing,
+            bucket=self._storage.bucket, objects=objects,
         )  # fmt: skip
 
     def _store(self, made: _Taking, sha256: str, size: int, path: str) -> bool:

@@ -38,7 +38,8 @@ class Manifest:
 
     `kept`: hashes and sizes of kept bytes, also of files that were deleted or replaced. `data`: other files
     of the data directory. `blobs`: size and mtime of what is stored, by hash. `config`: files of settings,
-    which are noted and not put back. `missing`: paths whose bytes could not be had.
+    which are noted and not put back. `missing`: paths whose bytes could not be had. `objects`: hashes and
+    sizes of what lies in a bucket, which is named and not copied.
     """
 
     taken: float
@@ -56,6 +57,8 @@ class Manifest:
     settings: dict[str, Any] = field(default_factory=dict)
     blobs: dict[str, tuple[int, int]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    bucket: str | None = None
+    objects: list[tuple[str, int]] = field(default_factory=list)
     format: int = FORMAT
 
     @property
@@ -106,6 +109,7 @@ def _manifest(found: Mapping[str, Any]) -> Manifest:
             "kept": [(sha256, size) for sha256, size in found["kept"]],
             "data": _kept(found["data"]),
             "config": _kept(found["config"]),
+            "objects": [(sha256, size) for sha256, size in found.get("objects", ())],
             "blobs": {sha256: (size, mtime) for sha256, (size, mtime) in found["blobs"].items()},
         }
     )

@@ -9,11 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, event, select
 
-from pidex.catalogue import upserts
+from pidex.catalogue import garbage, upserts
 from pidex.catalogue.tables import metadata, seals
 
 #: Without a seal: what is compared with the files themselves, what is only counted, and what has a chain.
-UNSEALED = frozenset({"places", "contents", "files", "projects", "downloads", "audit", "seals", "shared"})
+UNSEALED = frozenset({"places", "contents", "files", "projects", "downloads", "audit", "seals", "shared"}) | {
+    garbage.garbage.name  # found again by the next look into the bucket
+}
 #: With a seal, and yet made anew by each scan.
 DERIVED = frozenset({"problems", "scans"})
 

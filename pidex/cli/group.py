@@ -36,6 +36,7 @@ COMMANDS = {
     "grant": ("grants", "Roles: who may read, upload and administer what."),
     "policy": ("policy", "What of its contents an index shows: rules, exemptions, quarantine."),
     "index": ("indexes", "Indexes beside the default one, with bases and upstreams."),
+    "bucket": ("bucket", "The bucket: what it holds, manifests, rebuilding, and clearing away."),
     "mirror": ("mirror", "What is held of upstreams: fetched ahead, listed, counted, dropped."),
     "upstream": ("upstreams", "Other indexes that are asked for what nobody here has."),
     "origin": ("origins", "Whose a name is: claim, release, merge, block or reserve it."),

@@ -171,6 +171,12 @@ class StorageFull(PidexError):
     code, status, title = "storage-full", 507, "No space left"
 
 
+class StorageDown(PidexError):
+    """The object server does not answer, or not as it should. Trying again helps once it does."""
+
+    code, status, title = "storage-down", 503, "Storage does not answer"
+
+
 class ConfigError(PidexError):
     """A setting is wrong: the sentence names the setting, where it came from, and what is allowed."""
 

@@ -14,6 +14,9 @@ from pidex.core.model import DEFAULT_INDEX, Admission, Entry, Place, PlaceState,
 #: A path of an index's folders: which root, and where below it. What a listing is compared by.
 Key = tuple[int, str]
 
+#: What an index has among its folders whose files lie in the bucket that the settings name.
+BUCKET = "bucket"
+
 #: Folders that an index may have: they are numbered from this many times the index's own number on.
 MOST_ROOTS = 1_000
 

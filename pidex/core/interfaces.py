@@ -60,8 +60,11 @@ class Staged(Protocol):
     def stat(self) -> Stat:
         """What it is now."""
 
-    def sync(self) -> None:
-        """Have the bytes on the disk when this returns. Raises `StorageFull`."""
+    def sync(self, sha256: str = "") -> None:
+        """Have the bytes on the disk when this returns. Raises `StorageFull`.
+
+        `sha256`: their hash, where the caller has it. A bucket then has them; without it, when they are put.
+        """
 
     def discard(self) -> None:
         """Let it go: closed, and gone where it was not put. Any number of times."""
@@ -72,7 +75,24 @@ class Storage(Protocol):
 
     @property
     def roots(self) -> Mapping[int, str]:
-        """The folders of all indexes as absolute paths, by their numbers (`core.folder.roots_of`)."""
+        """The folders of all indexes as absolute paths, by their numbers (`core.folder.roots_of`).
+
+        That of an index in a bucket is the bucket's URL.
+        """
+
+    @property
+    def folders(self) -> Mapping[int, str]:
+        """Those of them that are folders of this machine."""
+        return self.roots
+
+    @property
+    def bucket(self) -> str | None:
+        """The URL of the bucket that has the files of indexes without folders; None: there is none."""
+        return None
+
+    def place(self, root: int, filename: str, sha256: str) -> str:
+        """The path that a new file gets in a root."""
+        return filename
 
     def add(self, roots: Mapping[int, str]) -> None:
         """Learn of the folders of further indexes, by their numbers."""
@@ -87,7 +107,23 @@ class Storage(Protocol):
         """What lies at a path now, or None."""
 
     def path(self, root: int, path: str) -> str:
-        """The absolute path of a place."""
+        """The absolute path of a place; of one in a bucket, where its bytes are on this machine by now."""
+
+    def lend(self, entry: Entry) -> tuple[str, Stat]:
+        """A path on this machine that has the bytes of a file, and the stat that they must have there."""
+        return self.path(entry.root, entry.path), entry.stat
+
+    def blocks(self, root: int, path: str) -> Iterator[bytes] | None:
+        """The bytes of a place as the bucket has them now; None: they lie in a folder."""
+        return None
+
+    def refill(self, sha256: str) -> bool:
+        """Send bytes to the bucket once more from this machine; whether it had them, sound."""
+        return False
+
+    def beside(self, root: int, path: str) -> bytes | None:
+        """The signature that a bucket has of a file."""
+        return None
 
     def keep(self, entry: Entry, sha256: str, *, instead_of: str | None = None) -> Stat | None:
         """Give the bytes a second name in the data directory; its stat, or None where that is impossible.
@@ -161,6 +197,10 @@ class Storage(Protocol):
         With `wait` False, `BlockingIOError` where the file would have to be hashed to know: call again in a
         thread.
         """
+
+    def link(self, file: File) -> str | None:
+        """A URL at which a bucket itself hands out a file for some minutes; None: it is sent from here."""
+        return None
 
 
 class Inspector(Protocol):

@@ -11,6 +11,7 @@ from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import changes, names
 from pidex.core.changes import Change
 from pidex.core.errors import NotFound
+from pidex.core.folder import Key
 from pidex.core.interfaces import Clock, Storage
 from pidex.core.model import File, Look, Place, Principal
 from pidex.core.permissions import Action
@@ -84,14 +85,24 @@ class Desk:
         projects.refresh(conn, target.index.id, [target.project])
 
     def _settle(
-        self, conn: Connection, index: str, keys: Sequence[str], by: Principal, look: Look | None = None
+        self,
+        conn: Connection,
+        index: str,
+        keys: Sequence[str],
+        by: Principal,
+        *,
+        look: Look | None = None,
+        gone: Sequence[Key] = (),
     ) -> None:
-        """Elect anew what names stand for, after a decision about them changed. `look`: a file that came."""
+        """Elect anew what names stand for, after a decision about them changed.
+
+        `look`: a file that came; `gone`: paths at which nothing of theirs lies any more.
+        """
         batch = Batch(conn, index, keys, self._storage, now=self._clock(), by=by)
         if look is not None and look.facts is not None:
             kind = names.parse(look.entry.path.rpartition("/")[2]).packagetype
             place = Place(*look.entry, look.state, look.facts.sha256)
-            batch.arrive([place], (), {(look.facts.sha256, kind): look.facts})
+            batch.arrive([place], gone, {(look.facts.sha256, kind): look.facts})
         for key in sorted(keys):
             batch.settle(key, first=False)
         batch.write()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pidex.catalogue import admissions, audit, contents, files, indexes, places, tombstones
+from pidex.catalogue import admissions, audit, contents, files, garbage, indexes, places, tombstones
 from pidex.catalogue.engine import Connection
 from pidex.core import names
 from pidex.core.changes import Kept, Restored
 from pidex.core.errors import Conflict, NotFound
+from pidex.core.folder import roots_of
 from pidex.core.model import Admission, Entry, Look, PlaceState, Principal
 from pidex.core.permissions import Action
 from pidex.curator.desk import Desk, index_of, name_of
@@ -64,21 +65,28 @@ class Returns(Desk):
             facts = contents.find(conn, former.sha256, names.parse(former.filename).packagetype)
         if row is not None and here.mutability == "immutable":
             raise Conflict(f"{row.filename} is listed, and this index is immutable: it keeps its bytes.")
-        root, path = 0, former.filename
+        root, path = min(roots_of(self._storage.roots, here.name, here.id), default=0), former.filename
         if row is not None:
             root, path = row.root, row.path
         elif stone is not None and stone.path is not None and stone.root in self._storage.roots:
             root, path = stone.root, stone.path
+        instead = None
+        if root not in self._storage.folders:
+            path, instead = self._storage.place(root, former.filename, former.sha256), row
         stat = self._storage.restore(former.sha256, root, path, over=row is not None)
         look = None if facts is None else Look(Entry(root, path, stat), PlaceState.WHOLE, facts)
         with self._catalogue.write() as conn:
+            gone = garbage.dropping(conn, [former.sha256])
+            if gone or (root not in self._storage.folders and self._storage.kept(former.sha256) is None):
+                raise NotFound(f"The bytes of {former.filename} are gone for good by now.")
             now = self._now()
             current = admissions.find(conn, here.id, key)
             if current is not None and current.sha256 != former.sha256:
                 admissions.supersede(conn, here.id, [current], replaced=now, by=name_of(by), how="restore")
             tombstones.lift(conn, here.id, key)
             admissions.put(conn, here.id, former)
-            self._settle(conn, index, [key], by, look)
+            left = [] if instead is None or instead.path == path else [(instead.root, instead.path)]
+            self._settle(conn, index, [key], by, look=look, gone=left)
             audit.record(
                 conn, by, "file.restore", index=index, project=project, at=now, subject=former.filename,
                 before=None if current is None else {"sha256": current.sha256},

@@ -12,7 +12,7 @@ from pidex.catalogue.engine import Connection
 from pidex.core import estate, layers
 from pidex.core.errors import BadRequest, Conflict, Forbidden
 from pidex.core.estate import Manner
-from pidex.core.folder import MOST_ROOTS, first_root
+from pidex.core.folder import BUCKET, MOST_ROOTS, first_root
 from pidex.core.model import DEFAULT_INDEX, Principal
 from pidex.core.permissions import Action
 from pidex.indexing.office import Office, index_of
@@ -45,7 +45,8 @@ class Indexes(Office):
     ) -> IndexView:
         """Make an index, with settings as `set_index` takes them.
 
-        `folders` (absolute paths) hold its files; without any, one is made in the data directory. Only who
+        `folders` (absolute paths) hold its files; without any, the bucket of the settings does, or one is
+        made in the data directory. Only who
         owns the machine says which: others could have any folder served. Raises `Conflict` where it is there.
         """
         self._administers(by)
@@ -58,7 +59,9 @@ class Indexes(Office):
             self._check(conn, name, manner)
             self._apart(conn, folders)
         chosen = tuple(folders) or (str(self._data / FOLDER / name),)
-        if not folders:
+        if not folders and self._storage.bucket is not None:
+            chosen = (BUCKET,)
+        elif not folders:
             Path(chosen[0]).mkdir(parents=True, exist_ok=True)
         with self._catalogue.write() as conn:
             self._free(conn, name)
@@ -152,7 +155,7 @@ class Indexes(Office):
 
     def _apart(self, conn: Connection, folders: Sequence[str]) -> None:
         """Raise `BadRequest` for folders that are none, or lie within those of another index or the data."""
-        taken = [Path(root).resolve() for root in self._storage.roots.values()]
+        taken = [Path(root).resolve() for root in self._storage.folders.values()]
         for at, text in enumerate(folders):
             path = Path(text)
             if not path.is_absolute() or not path.is_dir():
@@ -187,6 +190,7 @@ class Indexes(Office):
         if here.name == DEFAULT_INDEX:
             roots = sorted(self._storage.roots.items())
             folders = tuple(path for root, path in roots if root < MOST_ROOTS)
+        folders = tuple(self._storage.bucket or each if each == BUCKET else each for each in folders)
         return IndexView(
             here.name,
             here.mutability,

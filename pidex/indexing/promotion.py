@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from pidex.catalogue import admissions, audit, contents, files, indexes, intents, yanks
+from pidex.catalogue import admissions, audit, contents, files, garbage, indexes, intents, yanks
 from pidex.catalogue.engine import Connection
 from pidex.core import changes, names, uploads
 from pidex.core.errors import BadRequest, Busy, Changing, NotFound
@@ -140,7 +140,10 @@ class Promotion(Office):
             first = admissions.find(conn, index_of(conn, file.index).id, key)
             source = "upload" if first is None else first.source
             admission = Admission(file.filename, file.sha256, file.size, file.upload_time, source, who, HOW)
-            intent = intents.Intent(file.filename, root, file.filename, file.sha256, file.size, who, now)
+            if garbage.dropping(conn, [file.sha256]):
+                raise Busy(f"The bytes of {file.filename} are being cleared away.", retry_after=RETRY_SECONDS)
+            path = self._storage.place(root, file.filename, file.sha256)
+            intent = intents.Intent(file.filename, root, path, file.sha256, file.size, who, now)
             moves.append(_Move(file, facts, admission, intent))
         return moves, there
 
@@ -153,11 +156,26 @@ class Promotion(Office):
             self._copy(file, root, path)
         if self._storage.digest(root, path) != file.sha256:
             raise Changing(f"{file.filename} changed while it was promoted. Try again.")
+        if file.root not in self._storage.folders:
+            self._sign(self._storage.beside(file.root, f"{file.path}.asc"), root, f"{path}.asc")
+            return
         signature = self._storage.stat(file.root, f"{file.path}.asc")
         if signature is not None:
             beside = replace(file, path=f"{file.path}.asc", stat=signature, size=signature.size, sha256="")
             with suppress(Changing, OSError):
                 self._copy(beside, root, f"{path}.asc")
+
+    def _sign(self, signature: bytes | None, root: int, path: str) -> None:
+        if signature is None:
+            return
+        staged = self._storage.stage(root, size_hint=len(signature))
+        try:
+            staged.write(signature)
+            staged.sync()
+            with suppress(FileExistsError):
+                self._storage.put(staged, root, path)
+        finally:
+            staged.discard()
 
     def _copy(self, file: File, root: int, path: str) -> None:
         staged = self._storage.stage(root, size_hint=file.size)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pidex.catalogue import admissions, deliveries, indexes, intents, places, projects
+from pidex.catalogue import admissions, deliveries, garbage, indexes, intents, places, projects
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import uploads
 from pidex.core.errors import (
@@ -115,7 +115,7 @@ class Deliveries:
                     return order.receipt("identical")
             if order.sound is None:
                 order.sound = self._inspect(parcel, order.distribution, order.policy)
-                parcel.stage.file.sync()
+                parcel.stage.file.sync(parcel.stage.digests()["sha256"])
             try:
                 self._group(parcel.index).do(order)
                 if order.error is None:
@@ -232,6 +232,11 @@ class Deliveries:
             raise Forbidden(f"{parcel.filename} cannot be replaced: {reason}.")
         order.status = "stored" if judgement.replaces is None else "replaced"
         sha256, by = parcel.stage.digests()["sha256"], parcel.by.name or "anonymous"
+        if garbage.dropping(conn, [sha256]):
+            raise _Underway  # the bucket is about to be without these bytes: then they are sent again
+        if judgement.replaces is None or root not in self._storage.folders:
+            path = self._storage.place(root, parcel.filename, sha256)
+            order.instead = judgement.replaces if judgement.replaces != (root, path) else None
         return intents.Intent(parcel.filename, root, path, sha256, parcel.stage.size, by, now, self._owner)
 
     def _left(self, intent: intents.Intent) -> bool:
@@ -320,7 +325,7 @@ class Deliveries:
             stat = order.parcel.stage.file.stat()
             there.append(Place(intent.root, intent.path, stat, PlaceState.WHOLE, found.sha256))
             facts[found.sha256, order.distribution.packagetype] = found
-        batch.arrive(there, (), facts)
+        batch.arrive(there, [order.instead for order in orders if order.instead is not None], facts)
         for order in orders:
             batch.settle(order.announced.key, first=False)
             if not batch.lists(order.announced.key, order.facts.sha256):

@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 
 from pidex.core import names
-from pidex.core.errors import BadName
+from pidex.core.errors import BadName, PidexError
 from pidex.core.interfaces import Inspector, Storage
 from pidex.core.model import Entry, Look, PlaceState
 
@@ -63,12 +64,15 @@ class Inspection:
         try:
             names.parse(entry.path.rpartition("/")[2])
             if sha256 is not None:
-                path = self._storage.kept_path(sha256)
+                path, stat = self._storage.kept_path(sha256), entry.stat
             else:
-                path = self._storage.path(entry.root, entry.path)
-            look = self._inspector.inspect(path, entry, self._check)
+                path, stat = self._storage.lend(entry)
+            look = self._inspector.inspect(path, entry._replace(stat=stat), self._check)
+            look = replace(look, entry=entry)
         except BadName as error:
             look = Look(entry, PlaceState.REFUSED, code=error.code, reason=str(error))
+        except PidexError as error:  # a bucket that does not answer, or lacks it
+            look = Look(entry, PlaceState.UNREAD, code="sandbox", reason=str(error))
         except Exception as error:
             # An inspector does not raise; one that does must not cost a file its look.
             logging.getLogger(__name__).exception("%s could not be looked into", entry.path)

@@ -11,6 +11,7 @@ from typing import Self
 from pidex.catalogue import intents
 from pidex.core import uploads
 from pidex.core.errors import InvalidFile, TooLarge
+from pidex.core.folder import Key
 from pidex.core.interfaces import Staged
 from pidex.core.model import Distribution, Facts, PackageType, Principal
 from pidex.core.names import canonical_version
@@ -110,6 +111,7 @@ class Order:
     intent: intents.Intent | None = None
     status: str = "stored"
     error: BaseException | None = None
+    instead: Key | None = None  # where the bytes lie that these replace, if not at their own path
 
     @property
     def announced(self) -> intents.Intent:

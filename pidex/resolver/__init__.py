@@ -236,10 +236,7 @@ class Resolver(History):
         return sorted(found)
 
     def open(self, file: File, *, wait: bool = True) -> Handle:
-        """The bytes of a file that `locate`, `find` or a page gave. `Changing` where they are not its own.
-
-        With `wait` False, `BlockingIOError` where the file would have to be read to know.
-        """
+        """The bytes of a file that a page has; `Changing`, or without `wait` `BlockingIOError`, as storage."""
         return self._storage.open(file, wait=wait)
 
     def files(self, index: str, *, by: Principal) -> Iterator[File]:
@@ -261,6 +258,10 @@ class Resolver(History):
         With `fetch`, `NotFetched` is raised where an upstream's page would tell more.
         """
         asked = subject_of(subject)
+    def link(self, file: File) -> str | None:
+        """A URL at which a bucket hands out a file itself, for some minutes; None: `open` it."""
+        return None if file.origin else self._storage.link(file)
+
         if asked is None or not _storable(subject):
             return [
                 Reason("invalid", "This is no project, no release (name==1.0) and no package's file name.")

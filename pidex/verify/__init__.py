@@ -11,12 +11,12 @@ from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core.errors import CatalogueError
 from pidex.core.folder import roots_of
 from pidex.core.interfaces import Clock, Storage
-from pidex.core.model import Place, Principal
+from pidex.core.model import NO_STAT, Place, Principal
 from pidex.verify.finding import Difference, Differences, Repair, Report
 from pidex.verify.healing import Healer
 from pidex.verify.listing import Lies, Listing, contents, look
 from pidex.verify.mirrored import Stock
-from pidex.verify.reading import Pace, Stopped, Unreadable, digests
+from pidex.verify.reading import Pace, Stopped, Unreadable, digests, streamed
 
 __all__ = ["Difference", "Healer", "Item", "Pace", "Repair", "Report", "Stock", "Verifier"]
 
@@ -169,7 +169,11 @@ class Verifier:
             yield from self._kept(item.sha256, pace)
 
     def _place(self, index: str, place: Place, pace: Pace) -> Differences:
-        read = digests(self._storage.path(place.root, place.path), pace)
+        blocks = self._storage.blocks(place.root, place.path)
+        if blocks is None:
+            read = digests(self._storage.path(place.root, place.path), pace)
+        else:
+            read = streamed(blocks, place.stat, pace)
         if read is None:  # gone or changed: the quick part tells
             return
         sha256 = place.sha256 or ""
@@ -207,6 +211,10 @@ class Verifier:
     def still(self, found: Difference) -> bool:
         """Whether bytes are still not what they should be, read once more."""
         storage = self._storage
+        blocks = storage.blocks(found.root, found.path) if found.path else None
+        if blocks is not None:
+            again = streamed(blocks, NO_STAT, Pace())
+            return isinstance(again, Unreadable) or again[1].sha256 != found.sha256
         path = storage.path(found.root, found.path) if found.path else storage.kept_path(found.sha256)
         if found.repair is Repair.MIRROR and self._stock is not None:
             path = self._stock.path(found.sha256)

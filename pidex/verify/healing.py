@@ -62,6 +62,8 @@ class Healer:
         if found.repair is Repair.MIRROR:
             return self._renew(found)
         storage = self._storage
+        if found.path and storage.blocks(found.root, found.path) is not None:
+            return self._refill(found, by)
         kept_bad = self._damaged(storage.kept_path(found.sha256), found.sha256)
         if kept_bad is not None:
             self._aside(storage.kept_path(found.sha256), found.sha256, kept_bad, by)
@@ -100,6 +102,19 @@ class Healer:
         if self._stock.renew(found.sha256):
             return f"The damaged bytes of {name} are dropped, and fetched again."
         return f"The damaged bytes of {name} are dropped. They are fetched when somebody asks for them."
+
+    def _refill(self, found: Difference, by: Principal) -> str:
+        """Send the bytes of an object to the bucket again, where this machine has sound ones."""
+        name = found.path.rpartition("/")[2]
+        if not self._storage.refill(found.sha256):
+            return (
+                f"{found.sentence} There are none on this machine: {name} is not handed out until the bucket"
+                " has them again, from a backup of its own or by an upload of the same file."
+            )
+        with self._catalogue.write() as conn:
+            at = int(self._clock() * 1_000_000)
+            audit.record(conn, by, "file.refill", subject=name, at=at, after={"sha256": found.sha256})
+        return f"{found.sentence} They were sent again from this machine."
 
     def _sound(self, found: Difference, storage: Storage) -> bool:
         """Whether there is a kept copy with the right bytes now, from wherever it could be had."""

@@ -102,14 +102,14 @@ class Health:
         return Check("catalogue", "ok")
 
     def _folders(self) -> Check:
-        for folder in [*self._storage.roots.values()]:
+        for folder in [*self._storage.folders.values()]:
             if not os.path.isdir(folder) or not os.access(folder, os.R_OK | os.X_OK):
                 return Check("folders", "fail", f"The folder {folder} is missing or cannot be read.")
         return Check("folders", "ok")
 
     def _space(self) -> Check:
         """The data directory, and each folder that takes files, have the reserve."""
-        taking = [path for root, path in self._storage.roots.items() if self._storage.refusal(root) is None]
+        taking = [path for root, path in self._storage.folders.items() if self._storage.refusal(root) is None]
         for folder in [str(self._data), *taking]:
             try:
                 found = os.statvfs(folder)

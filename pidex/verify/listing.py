@@ -228,7 +228,11 @@ class Listing:
                 "row", row["path"], f"{filename} is listed on no shelf.", Repair.READ, row["root"]
             )
             return
-        if there is None and row["shelf"] == Shelf.KEPT.value:
+        if there is None and row["root"] not in self._storage.folders and row["root"] in self._storage.roots:
+            sentence = f"The bytes of {filename} are missing from the bucket."
+            where = (self._index.name, row["root"], row["path"], sha256)
+            yield Difference("object", row["path"], sentence, Repair.BYTES, *where)
+        elif there is None and row["shelf"] == Shelf.KEPT.value:
             sentence = f"The kept copy of {filename} is missing."
             yield self._found("kept-missing", row["path"], sentence, Repair.READ, row["root"])
         elif there is not None and not same(there, said) and not self._moved(there, said, sha256):

@@ -7,10 +7,11 @@ import hashlib
 import os
 import stat as modes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
+from pidex.core.errors import PidexError
 from pidex.core.model import Stat
 
 #: Bytes read at once.
@@ -89,6 +90,23 @@ def digests(path: str, pace: Pace, *, cold: bool = True) -> tuple[Stat, Digests]
         return Unreadable(error.strerror or str(error))
     finally:
         os.close(fd)
+
+
+def streamed(blocks: Iterable[bytes], stat: Stat, pace: Pace) -> tuple[Stat, Digests] | Unreadable:
+    """As `digests`, of what a bucket hands out; the stat is as given. Nobody changes what lies there."""
+    sha256, blake2b = hashlib.sha256(), hashlib.blake2b(digest_size=32)
+    md5, size = hashlib.md5(usedforsecurity=False), 0
+    try:
+        for block in blocks:
+            for hashed in (sha256, blake2b, md5):
+                hashed.update(block)
+            size += len(block)
+            pace.take(len(block))
+    except FileNotFoundError:
+        return Unreadable("it is missing from the bucket")
+    except PidexError as error:
+        return Unreadable(str(error).rstrip("."))
+    return stat, Digests(sha256.hexdigest(), blake2b.hexdigest(), md5.hexdigest(), size)
 
 
 def _stat(status: os.stat_result) -> Stat:

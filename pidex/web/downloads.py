@@ -77,21 +77,34 @@ async def _file(site: Site, call: Call, digest: str, filename: str) -> None:
             if call.status:
                 raise
             site.files.drop(call.path, opened)
-    opened = await _open(site, call, digest, filename)
-    with opened:
-        await _serve(site, call, opened)
+    found = await _open(site, call, digest, filename)
+    if isinstance(found, str):
+        # For this caller, for some minutes: the lasting URL is ours.
+        target = Reply(302, [("location", found), ("cache-control", "no-store"), ("content-length", "0")])
+        await call.reply(target)
+        return
+    with found:
+        await _serve(site, call, found)
 
 
-async def _open(site: Site, call: Call, digest: str, filename: str) -> OpenFile:
-    """Find and open a file. Raises `NotFound`, `Changing`, or `Busy` while its project is being read."""
+async def _open(site: Site, call: Call, digest: str, filename: str) -> OpenFile | str:
+    """Find and open a file, or say at which URL a bucket hands it out (to GET alone, for which it is signed).
 
-    def locate() -> tuple[File, Handle | None]:
+    Raises `NotFound`, `Changing`, or `Busy` while its project is being read.
+    """
+
+    def locate() -> tuple[File, Handle | str | None]:
         file = site.resolver.locate(call.index, digest, filename, by=call.by)
         call.audience = site.gate.audience(call.by, call.index, "download", file.project)
-        return file, None if file.origin else site.resolver.open(file)
+        if file.origin:
+            return file, None
+        link = None if call.head else site.resolver.link(file)
+        return file, link or site.resolver.open(file)
 
     seen = site.pages.changes
     file, handle = await site.pages.patiently(locate, call.index, _project(filename))
+    if isinstance(handle, str):
+        return handle
     if handle is None:
         handle = await mirror_of(site).open(file)
     opened = OpenFile(call.index, file, handle, _headers(site, call), private=call.audience.private)

@@ -64,6 +64,7 @@ CLIENTS = {
         Client("poetry"),
         Client("pdm"),
         Client("supervisor", (3, 8)),
+        Client("seaweedfs", (3, 8)),
     )
 }
 

@@ -1,0 +1,237 @@
+"""One bucket below a prefix, on obstore: bounded in time and memory, with errors that say what to do."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import urlsplit
+
+from pidex.core.errors import CannotStart, ConfigError, StorageDown
+
+try:
+    import obstore
+    from obstore import exceptions as faults
+    from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
+except ImportError as error:
+    raise CannotStart(
+        "Buckets need the library obstore, which is not installed: `pip install 'pidex[s3]'`, or"
+        " `pip install obstore`."
+    ) from error
+
+#: Bytes of one part of an upload, and parts that are sent at once: what an upload takes of memory.
+PART_BYTES, PARTS = 8 * 1024 * 1024, 3
+#: Bytes that are handed on at once of what comes.
+BLOCK_BYTES = 1024 * 1024
+#: Tries of one request after the first, and of one body that was cut.
+RETRIES, RESUMES = 4, 3
+#: Keys deleted at once.
+DELETED_KEYS = 500
+#: What a client is told to wait, in seconds, while the object server does not answer.
+RETRY_SECONDS = 5
+#: Bytes of a file of credentials at most.
+CREDENTIALS_BYTES = 64 * 1024
+
+
+class Item(NamedTuple):
+    """An object as a listing has it. `modified` in Unix seconds."""
+
+    key: str
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a bucket is: `url` with a prefix, and how it is reached. `timeout` of a request in seconds."""
+
+    url: str
+    endpoint: str | None = None
+    region: str | None = None
+    credentials: Path | None = None
+    ca: Path | None = None
+    timeout: float = 30.0
+
+
+class Bucket:
+    """The objects below a prefix. Any number of threads; each call blocks, for a bounded time.
+
+    Raises `StorageDown` where the server does not answer or refuses us, after a bounded number of tries.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.url = place.url
+        self._store: Any = _store(place)
+        self._signs = not isinstance(self._store, LocalStore)
+
+    def put(self, key: str, file: BinaryIO) -> None:
+        """Store a file, read from its start. It is there as a whole, or not at all, and for good.
+
+        Large ones go in parts, a few at a time. The server checks each part against the hash in the
+        signature of its request.
+        """
+        file.seek(0)
+        with self._said():
+            obstore.put(self._store, key, file, chunk_size=PART_BYTES, max_concurrency=PARTS)
+
+    def size(self, key: str) -> int | None:
+        """The bytes of an object; None where there is none."""
+        with self._said():
+            try:
+                return int(obstore.head(self._store, key)["size"])
+            except FileNotFoundError:
+                return None
+
+    def read(self, key: str, offset: int = 0) -> Iterator[bytes]:
+        """The bytes of an object as they come, from `offset` on. Raises `FileNotFoundError`.
+
+        A body that is cut goes on where it ended.
+        """
+        for left in range(RESUMES, -1, -1):
+            try:
+                with self._said():
+                    options: Any = {"range": {"offset": offset}} if offset else None
+                    stream = iter(obstore.get(self._store, key, options=options).stream(BLOCK_BYTES))
+                while True:
+                    with self._said():
+                        block = next(stream, None)
+                    if block is None:
+                        return
+                    offset += len(block)
+                    yield bytes(block)
+            except StorageDown:
+                if not left:
+                    raise
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        """Every object below a prefix, which ends with a slash, in pages of a thousand."""
+        with self._said():
+            pages = iter(obstore.list(self._store, prefix.rstrip("/"), chunk_size=1000))
+        while True:
+            with self._said():
+                page = next(pages, None)
+            if page is None:
+                return
+            for found in page:
+                yield Item(str(found["path"]), int(found["size"]), found["last_modified"].timestamp())
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Have objects gone. Those that are not there are gone already."""
+        chosen = [*keys]
+        for start in range(0, len(chosen), DELETED_KEYS):
+            for key in chosen[start : start + DELETED_KEYS]:
+                # One by one: not every server deletes in bulk, and some say of a missing key that it failed.
+                with self._said():
+                    try:
+                        obstore.delete(self._store, key)
+                    except FileNotFoundError:
+                        continue
+
+    def sign(self, key: str, seconds: int) -> str | None:
+        """A URL by which anybody may read an object for so long; None where the store has no such thing."""
+        if not self._signs:
+            return None
+        with self._said():
+            return str(obstore.sign(self._store, "GET", key, timedelta(seconds=seconds)))
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except faults.NotFoundError as error:
+            raise FileNotFoundError(self.url) from error
+        except (faults.PermissionDeniedError, faults.UnauthenticatedError):
+            raise StorageDown(
+                f"The object server refuses the credentials for {self.url}. Its operator has to look.",
+                retry_after=RETRY_SECONDS,
+            ) from None
+        except (faults.BaseError, OSError) as error:
+            raise StorageDown(
+                f"The object server of {self.url} does not answer as it should ({_first(error)})."
+                " Try again in a moment.",
+                retry_after=RETRY_SECONDS,
+            ) from None
+
+
+def _store(place: Place) -> object:
+    """The store of a URL. Raises `ConfigError` for what it cannot be made of."""
+    scheme, _, rest = place.url.partition("://")
+    if scheme == "file":
+        Path(rest).mkdir(parents=True, exist_ok=True)
+        return LocalStore(rest)
+    bucket, _, prefix = rest.partition("/")
+    client: dict[str, Any] = {
+        "timeout": timedelta(seconds=place.timeout),
+        "connect_timeout": timedelta(seconds=min(5.0, place.timeout)),
+        "allow_http": place.endpoint is not None and urlsplit(place.endpoint).scheme == "http",
+    }
+    if place.ca is not None:
+        client["root_certificate"] = _bytes(place.ca, "certificates")
+    common: dict[str, Any] = {
+        "prefix": prefix or None,
+        "client_options": client,
+        "retry_config": {
+            "max_retries": RETRIES,
+            "retry_timeout": timedelta(seconds=place.timeout),
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=100),
+                "max_backoff": timedelta(seconds=2),
+                "base": 2,
+            },
+        },
+    }
+    config: dict[str, Any] = dict(_credentials(place.credentials))
+    try:
+        if scheme == "gs":
+            return GCSStore(bucket, config=_set(config, base_url=place.endpoint), **common)
+        if scheme == "az":
+            return AzureStore(bucket, config=_set(config, azure_endpoint=place.endpoint), **common)
+        region = place.region or ("us-east-1" if place.endpoint else None)
+        return S3Store(bucket, config=_set(config, aws_endpoint=place.endpoint, aws_region=region), **common)
+    except (faults.BaseError, TypeError, ValueError) as error:
+        raise ConfigError(f"The bucket {place.url} cannot be used: {_first(error)}.") from None
+
+
+def _set(config: dict[str, Any], **values: str | None) -> Any:
+    """The settings of a store, as far as they are said."""
+    return config | {name: value for name, value in values.items() if value is not None}
+
+
+def _credentials(path: Path | None) -> Mapping[str, str]:
+    if path is None:
+        return {}
+    if path.exists() and path.stat().st_mode & 0o077:
+        raise ConfigError(f"Others may read the credentials in {path}: `chmod 600 {path}`.")
+    try:
+        found = tomllib.loads(_bytes(path, "credentials").decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The credentials {path} are not TOML: {error}.") from None
+    if not all(isinstance(value, str) for value in found.values()):
+        raise ConfigError(f'The credentials {path} must be lines such as aws_access_key_id = "...".')
+    return found
+
+
+def _bytes(path: Path, what: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(CREDENTIALS_BYTES)
+    except OSError as error:
+        raise ConfigError(f"The {what} {path} cannot be read: {error.strerror}.") from None
+
+
+def _first(error: BaseException) -> str:
+    """What an error says in one line, without its inner workings, addresses with signatures left out."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return text.partition("?")[0][:300].rstrip(" .:")
+
+
+def reading(descriptor: int) -> BinaryIO:
+    """A file object over a copy of a descriptor, for `Bucket.put`; they share their position."""
+    return os.fdopen(os.dup(descriptor), "rb")

@@ -1,0 +1,100 @@
+"""Objects of the bucket that no name has: noted first, and deleted only when that stays so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import BigInteger, Column, Connection, Table, bindparam, delete, or_, select, union, update
+
+from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
+from pidex.catalogue.tables import Name, admissions, files, intents, metadata, superseded
+
+#: Since when it is known that no name has an object, and when its deletion began (microseconds).
+garbage = Table(
+    "garbage",
+    metadata,
+    Column("sha256", Name, primary_key=True),
+    Column("marked", BigInteger, nullable=False),
+    Column("dropping", BigInteger),
+)
+
+_DROPPING = Prepared(
+    select(garbage.c.sha256).where(
+        garbage.c.dropping.is_not(None), garbage.c.sha256.in_(bindparam("hashes", expanding=True))
+    ),
+    many="hashes",
+)
+
+
+def dropping(conn: Connection, sha256s: Collection[str]) -> bool:
+    """Whether one of these objects is being deleted at this moment: nobody may count on it."""
+    return bool(sha256s) and bool(_DROPPING.all(conn, {"hashes": [*sha256s]}))
+
+
+def named(conn: Connection, first: str, last: str, *, since: int) -> frozenset[str]:
+    """The hashes from `first` up to `last` (not included) that some name has, or had after `since`.
+
+    Members of indexes, what is on its way, what is listed; and what was replaced or deleted since then.
+    `since` in microseconds.
+    """
+    parts = [
+        select(table.c.sha256).where(table.c.sha256 >= first, table.c.sha256 < last)
+        for table in (admissions, intents, files)
+    ]
+    former = select(superseded.c.sha256).where(
+        superseded.c.sha256 >= first, superseded.c.sha256 < last, superseded.c.replaced >= since
+    )
+    return frozenset(conn.execute(union(*parts, former)).scalars())
+
+
+def _still_named(conn: Connection, sha256s: Collection[str], since: int) -> frozenset[str]:
+    found: set[str] = set()
+    for batch in upserts.batches([*sha256s]):
+        parts = [
+            select(table.c.sha256).where(table.c.sha256.in_(batch)) for table in (admissions, intents, files)
+        ]
+        former = select(superseded.c.sha256).where(
+            superseded.c.sha256.in_(batch), superseded.c.replaced >= since
+        )
+        found.update(conn.execute(union(*parts, former)).scalars())
+    return frozenset(found)
+
+
+def marks(conn: Connection, first: str, last: str) -> Mapping[str, int]:
+    """What is noted of the hashes from `first` up to `last`, with the time since when."""
+    within = garbage.c.sha256 >= first, garbage.c.sha256 < last
+    return {row.sha256: row.marked for row in conn.execute(select(garbage).where(*within))}
+
+
+def mark(conn: Connection, sha256s: Collection[str], *, at: int) -> None:
+    """Note objects that no name has. `at` in microseconds."""
+    rows = [{"sha256": sha256, "marked": at, "dropping": None} for sha256 in sorted(sha256s)]
+    upserts.put(conn, garbage, rows)
+
+
+def unmark(conn: Connection, sha256s: Collection[str]) -> None:
+    """Forget notes: of objects that have a name again, or are gone."""
+    for batch in upserts.batches([*sha256s]):
+        conn.execute(delete(garbage).where(garbage.c.sha256.in_(batch)))
+
+
+def claim(conn: Connection, *, marked: int, begun: int, since: int, at: int, limit: int) -> Sequence[str]:
+    """Objects that the caller alone is to delete now: noted before `marked`, and still without a name.
+
+    Also those whose deletion somebody began before `begun` and did not end. All in microseconds. From here
+    on, until `unmark`, nobody gives them a name.
+    """
+    due = (
+        select(garbage.c.sha256)
+        .where(garbage.c.marked <= marked, or_(garbage.c.dropping.is_(None), garbage.c.dropping <= begun))
+        .order_by(garbage.c.sha256)
+        .limit(limit)
+    )
+    found = conn.execute(due).scalars().all()
+    kept = _still_named(conn, found, since)
+    unmark(conn, kept)
+    chosen = [sha256 for sha256 in found if sha256 not in kept]
+    for batch in upserts.batches(chosen):
+        conn.execute(update(garbage).where(garbage.c.sha256.in_(batch)).values(dropping=at))
+    return chosen

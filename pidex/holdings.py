@@ -1,0 +1,320 @@
+"""What a bucket holds: manifests of what was admitted, rebuilding by them, clearing away what nobody has."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from pidex import __version__
+from pidex.accounts import Accounts
+from pidex.catalogue import admissions, audit, garbage, indexes, journal, tombstones
+from pidex.catalogue.engine import Catalogue, Connection
+from pidex.core import names
+from pidex.core.errors import BadRequest, Forbidden, NotFound, PidexError, Unauthenticated
+from pidex.core.folder import BUCKET
+from pidex.core.interfaces import Clock
+from pidex.core.model import DEFAULT_INDEX, Admission, Principal
+from pidex.core.permissions import Action
+
+if TYPE_CHECKING:
+    from pidex.backends.objects.storage import Objects  # an extra
+
+#: Where manifests are, and how their names say when they were written.
+MANIFESTS, STAMP, ENDING = "manifests/", "%Y%m%dT%H%M%SZ", ".jsonl.gz"
+FORMAT = 1
+#: An object without a name is deleted so long after that was seen first, in seconds.
+GRACE_SECONDS = 86_400.0
+#: What was deleted or replaced can be brought back for so long, in seconds.
+KEPT_SECONDS = 7 * 86_400.0
+#: Objects deleted for one claim, and the seconds that this may take; after `ABANDONED_SECONDS` others go on.
+CLAIMED, CLAIM_SECONDS, ABANDONED_SECONDS = 200, 120.0, 900.0
+#: Admissions written in one transaction.
+BATCH = 2_000
+#: What is told of each kind of difference, in names.
+TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The bucket beside the catalogue. `missing`: files without their bytes; `surplus`: nobody has them."""
+
+    objects: int
+    bytes: int
+    missing: tuple[str, ...]
+    surplus: int
+    surplus_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """`marked`: objects newly seen to have no name; `dropped`: deleted for good; `waiting`: still to be."""
+
+    marked: int
+    dropped: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a manifest gave back. `there`: files that were known; `missing`: those without their bytes."""
+
+    manifest: str
+    files: int
+    there: int
+    burnt: int
+    missing: tuple[str, ...]
+
+
+class Holdings:
+    """Looks after the bucket. Any number of processes may, at the same time; for administrators."""
+
+    def __init__(self, catalogue: Catalogue, objects: Objects, accounts: Accounts, clock: Clock) -> None:
+        self._catalogue, self._objects = catalogue, objects
+        self._accounts, self._clock = accounts, clock
+
+    # --- manifests ------------------------------------------------------------------------------------------
+
+    def due(self, seconds: float) -> bool:
+        """Whether the newest manifest is older than that, or there is none."""
+        written = [at for at in map(_written, self._objects.names(MANIFESTS)) if at is not None]
+        return not written or self._clock() >= max(written) + seconds
+
+    def write_manifest(self, *, keep: int = 7, by: Principal) -> str:
+        """Write which files each index has, and which names are burnt, into the bucket; its name there.
+
+        With the bytes beside it that is enough to serve them again (`rebuild`). The newest `keep` stay.
+        """
+        self._administers(by)
+        name = datetime.fromtimestamp(self._clock(), UTC).strftime(f"{MANIFESTS}{STAMP}{ENDING}")
+        with tempfile.TemporaryFile() as file:
+            with gzip.open(file, "wb", compresslevel=6) as packed, self._catalogue.read() as conn:
+                for line in self._lines(conn):
+                    packed.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            self._objects.store.put(name, file)
+        old = [each for each in self._objects.names(MANIFESTS) if _written(each) is not None]
+        self._objects.unlink(old[: -max(keep, 1)])
+        return name
+
+    def list_manifests(self, *, by: Principal) -> Sequence[str]:
+        """The manifests in the bucket, oldest first."""
+        self._administers(by)
+        return [each for each in self._objects.names(MANIFESTS) if _written(each) is not None]
+
+    def _lines(self, conn: Connection) -> Iterator[dict[str, object]]:
+        """What a manifest says, line by line."""
+        head = {"format": FORMAT, "program": __version__, "taken": self._clock()}
+        yield {**head, "serial": journal.serial(conn)}
+        for index in indexes.list(conn):
+            if not self._lies_here(index):
+                continue
+            yield {"index": index.name, "mutability": index.mutability}
+            for each in admissions.list(conn, index.id):
+                yield {"in": index.name, **{field: getattr(each, field) for field in Admission.__slots__}}
+            for stone in tombstones.list(conn, index.id):
+                yield {"burnt": index.name, **asdict(stone)}
+
+    def rebuild(self, name: str | None = None, *, dry_run: bool = False, by: Principal) -> Rebuilt:
+        """Admit what a manifest (the newest) says, where the bucket has the bytes and the name is free.
+
+        Indexes that are not there are made. What is known already stays as it is, burnt names stay burnt.
+        The next scan reads the files, and lists them as they were. Raises `NotFound` and `BadRequest`.
+        """
+        self._administers(by)
+        every = self.list_manifests(by=by)
+        if name is None and not every:
+            raise NotFound(f"There is no manifest in {self._objects.store.url}.")
+        chosen = every[-1] if name is None else name
+        lines = self._read(chosen)
+        there = {sha256: size for shard in _shards() for sha256, size in self._objects.list_objects(shard)}
+        files = burnt = known = 0
+        missing: list[str] = []
+        at, who = int(self._clock() * 1_000_000), by.name or "anonymous"
+        for start in range(0, len(lines), BATCH):
+            with self._catalogue.write() as conn:
+                for line in lines[start : start + BATCH]:
+                    if "burnt" in line:
+                        burnt += self._bury(conn, line, write=not dry_run)
+                    elif "index" in line:
+                        self._index(conn, line, write=not dry_run)
+                    else:
+                        found = self._admission(line, chosen)
+                        if there.get(found.sha256) != found.size:
+                            missing.append(found.filename)
+                        elif self._admit(conn, str(line["in"]), found, write=not dry_run):
+                            files += 1
+                        else:
+                            known += 1
+        if not dry_run:
+            with self._catalogue.write() as conn:
+                after = {"manifest": chosen, "files": files, "missing": len(missing), "burnt": burnt}
+                audit.record(conn, by._replace(name=who), "bucket.rebuild", at=at, after=after)
+        return Rebuilt(chosen, files, known, burnt, tuple(missing))
+
+    def _read(self, name: str) -> Sequence[dict[str, Any]]:
+        """The lines of a manifest after its head. Raises `BadRequest` where it is none."""
+        try:
+            with gzip.open(BytesIO(self._objects.read(name))) as file:
+                lines = [json.loads(line) for line in file]
+            if lines[0]["format"] != FORMAT:
+                raise BadRequest(f"{name} was written by a newer pidex ({lines[0].get('program')}).")
+            return lines[1:]
+        except (OSError, EOFError, ValueError, LookupError, TypeError):
+            raise BadRequest(f"{name} is no manifest, or is damaged. Name an older one.") from None
+
+    @staticmethod
+    def _admission(line: dict[str, Any], name: str) -> Admission:
+        try:
+            found = Admission(**{field: line[field] for field in Admission.__slots__})
+            names.parse(found.filename)
+            return found
+        except (LookupError, TypeError, PidexError):
+            raise BadRequest(f"{name} has a line that is no file's: {str(line)[:200]}.") from None
+
+    def _index(self, conn: Connection, line: dict[str, Any], *, write: bool) -> None:
+        name = str(line["index"])
+        if write and indexes.find(conn, name) is None:
+            number = indexes.ensure(conn, name, self._clock(), str(line["mutability"]))
+            indexes.set_folders(conn, number, [BUCKET])
+
+    @staticmethod
+    def _admit(conn: Connection, index: str, admission: Admission, *, write: bool) -> bool:
+        """Whether a file was not known."""
+        here = indexes.find(conn, index)
+        if here is not None and admissions.is_known(conn, here.id, admission.key):
+            return False
+        if write and here is not None:
+            admissions.put(conn, here.id, admission)
+        return True
+
+    @staticmethod
+    def _bury(conn: Connection, line: dict[str, Any], *, write: bool) -> bool:
+        here = indexes.find(conn, str(line["burnt"]))
+        if here is None or admissions.is_known(conn, here.id, str(line["filename"]).casefold()):
+            return False
+        if write:
+            fields = {name: line[name] for name in tombstones.Tombstone.__dataclass_fields__}
+            tombstones.put(conn, here.id, tombstones.Tombstone(**fields))
+        return True
+
+    # --- what nobody has ------------------------------------------------------------------------------------
+
+    def survey(self, *, by: Principal) -> Survey:
+        """Compare the bucket's listing with the catalogue; reads no bytes."""
+        self._administers(by)
+        with self._catalogue.read() as conn:
+            wanted = {
+                each.sha256: (each.filename, each.size)
+                for index in indexes.list(conn)
+                if self._lies_here(index)
+                for each in admissions.list(conn, index.id)
+            }
+        totals: Counter[str] = Counter()
+        seen: set[str] = set()
+        for shard in _shards():
+            for sha256, size in self._objects.list_objects(shard):
+                totals.update(objects=1, bytes=size)
+                if sha256 not in wanted:
+                    totals.update(surplus=1, surplus_bytes=size)
+                elif size == wanted[sha256][1]:
+                    seen.add(sha256)
+        missing = sorted(name for sha256, (name, _) in wanted.items() if sha256 not in seen)
+        return Survey(
+            totals["objects"], totals["bytes"], tuple(missing), totals["surplus"], totals["surplus_bytes"]
+        )
+
+    def collect(
+        self,
+        *,
+        grace: float = GRACE_SECONDS,
+        stopped: Callable[[], bool] = lambda: False,
+        by: Principal,
+    ) -> Cleared:
+        """Note objects that no name has, and delete those of which that was noted `grace` seconds ago.
+
+        What is on its way has a name by its intent before anybody counts on its bytes; what was deleted or
+        replaced keeps its own for seven days. A claim is committed before the first object goes, and
+        nobody gives a claimed object a name: an upload of the same bytes waits, and sends them again.
+        """
+        self._administers(by)
+        marked = sum(self._mark(f"{digit:x}") for digit in range(16) if not stopped())
+        dropped = 0
+        while not stopped() and (count := self._drop(grace)):
+            dropped += count
+        with self._catalogue.read() as conn:
+            waiting = len(garbage.marks(conn, "0", "g"))
+        return Cleared(marked, dropped, waiting)
+
+    def _mark(self, digit: str) -> int:
+        """Note what has no name among the objects whose hash begins with a digit; how many are new."""
+        since, following = self._since(), "g" if digit == "f" else f"{int(digit, 16) + 1:x}"
+        there = {
+            sha256 for second in range(16) for sha256, _ in self._objects.list_objects(f"{digit}{second:x}")
+        }
+        with self._catalogue.write() as conn:
+            named = garbage.named(conn, digit, following, since=since)
+            noted = garbage.marks(conn, digit, following)
+            fresh = there - named - noted.keys()
+            garbage.unmark(conn, noted.keys() & named)
+            garbage.mark(conn, fresh, at=self._now())
+        return len(fresh)
+
+    def _drop(self, grace: float) -> int:
+        """Delete some of what has had no name for long; how many."""
+        now = self._now()
+        with self._catalogue.write() as conn:
+            claimed = garbage.claim(
+                conn,
+                marked=now - int(grace * 1e6),
+                begun=now - int(ABANDONED_SECONDS * 1e6),
+                since=self._since(),
+                at=now,
+                limit=CLAIMED,
+            )
+        end, gone = monotonic() + CLAIM_SECONDS, list[str]()
+        try:
+            for sha256 in claimed:
+                if monotonic() >= end:
+                    break  # the claim is about to be another's
+                self._objects.drop([sha256])
+                gone.append(sha256)
+        finally:
+            with self._catalogue.write() as conn:
+                garbage.unmark(conn, gone)
+        return len(gone)
+
+    def _lies_here(self, index: indexes.Index) -> bool:
+        """Whether the files of an index are in the bucket."""
+        return BUCKET in index.folders or (index.name == DEFAULT_INDEX and 0 in self._objects.roots)
+
+    def _since(self) -> int:
+        return int((self._clock() - KEPT_SECONDS) * 1e6)
+
+    def _now(self) -> int:
+        return int(self._clock() * 1_000_000)
+
+    def _administers(self, by: Principal) -> None:
+        if self._accounts.allows(by, Action.ADMIN, None):
+            return
+        if by.name is None:
+            raise Unauthenticated("Sign in to administer this server.")
+        raise Forbidden(f"{by.name} may not look after the bucket: that takes the role admin on every index.")
+
+
+def _written(name: str) -> float | None:
+    """When a manifest was written, by its name; None for what is none."""
+    with suppress(ValueError):
+        return datetime.strptime(name, f"{MANIFESTS}{STAMP}{ENDING}").replace(tzinfo=UTC).timestamp()
+    return None
+
+
+def _shards() -> Iterator[str]:
+    return (f"{number:02x}" for number in range(256))

@@ -9,11 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import folders, mirror, names, pages, peers, report, uploads
+from bench import cluster, folders, mirror, names, pages, peers, report, uploads
 from bench.pages import Plan
 from bench.report import note
 
 SECTIONS = ("pages", "folders", "names", "uploads", "mirror")
+#: What is measured only where it is named.
+NAMED = ("cluster",)
 PLANS = {
     "quick": Plan(rounds=1, seconds=1, projects=50, many=500, megabytes=100),
     "medium": Plan(rounds=3, seconds=2, projects=1000, many=500, megabytes=100),
@@ -33,12 +35,12 @@ def main() -> int:
     # No server that is measured asks an index out there, unless it is told which.
     os.environ.setdefault("PIDEX_NO_UPSTREAM", "yes")
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("words", nargs="*", metavar="quick|medium|full|pages|folders|names")
+    parser.add_argument("words", nargs="*", metavar="quick|medium|full|SECTION")
     words = set(parser.parse_args().words)
-    if unknown := words - {*SECTIONS, *PLANS}:
+    if unknown := words - {*SECTIONS, *NAMED, *PLANS}:
         parser.error(f"unknown: {' '.join(sorted(unknown))}")
     size = next((name for name in PLANS if name in words), "full")
-    sections = [section for section in SECTIONS if section in words] or list(SECTIONS)
+    sections = [section for section in (*SECTIONS, *NAMED) if section in words] or list(SECTIONS)
     peers.HOME.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="run-", dir=peers.HOME))
     try:
@@ -67,6 +69,9 @@ def measured(home: Path, size: str, sections: list[str]) -> list[str]:
         tables, figures = mirror.measure(home, *MIRRORS[size])
         texts += [report.table_text(table) for table in tables]
         texts.append(report.figures_text("Mirrors", figures))
+    if "cluster" in sections:
+        seconds = {"quick": 2.0, "medium": 5.0, "full": 10.0}[size]
+        texts.append(report.figures_text("Nodes", cluster.measure(home, seconds)))
     return texts
 
 

@@ -45,6 +45,8 @@ from pidex.web.shelf import Entry
 RESOLVERS, READERS = 4, 8
 #: Characters of a path at most.
 PATH_CHARS = 8_192
+#: Whether this process lives is told without a look at the catalogue: starting it again would not help.
+ALIVE = "/-/livez"
 #: What clients are told while the catalogue is away.
 AWAY = "The catalogue does not answer now. Try again in a moment."
 
@@ -250,7 +252,8 @@ class Site:
             self._place(call)
             if call.method not in ("GET", "HEAD", "OPTIONS") and not self.takes_body(call):
                 await call.drain()
-            await self.pages.current()
+            if call.rest != ALIVE:
+                await self.pages.current()
             await self._recognise(call)
             if not call.rest:  # the prefix or the index's name, without its slash
                 await call.reply(redirect(301, call.path.rpartition("/")[2] + "/", call.query))

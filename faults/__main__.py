@@ -10,7 +10,21 @@ import sys
 import time
 from collections.abc import Callable
 
-from faults import calls, damage, disk, kills, peers, power, races, rescue, results, soak, sqlite
+from faults import (
+    bombs,
+    calls,
+    damage,
+    disk,
+    kills,
+    peers,
+    power,
+    races,
+    rescue,
+    results,
+    soak,
+    sqlite,
+    timing,
+)
 from faults.server import Broken
 
 #: Of a mixed load, where no other number is asked for.
@@ -39,6 +53,8 @@ PARTS: dict[str, Part] = {
         _possible,
         lambda rounds, seed, seconds: soak.run(seconds / 60 if seconds < math.inf else SOAK_MINUTES, seed),
     ),
+    "bombs": (bombs.TIMES, _possible, lambda rounds, seed, seconds: bombs.run(rounds, seed)),
+    "timing": (timing.TOKENS, _possible, lambda rounds, seed, seconds: timing.run(rounds, seed)),
     "peers": (20, _possible, lambda rounds, seed, seconds: peers.run(rounds, seed)),
 }
 

@@ -46,6 +46,15 @@ def _fill(place: Path, keep: int) -> Path:
     return path
 
 
+def _delete_while_full(port: int, path: str, keep: int) -> None:
+    """What makes room can be written, by the room that was kept for it: a moment after it was asked."""
+    began = time.monotonic()
+    while (answer := asyncio.run(ask(port, "DELETE", path))).status not in (200, 404):
+        if answer.status not in (503, 507) or time.monotonic() - began > RECOVERY_SECONDS:
+            raise Broken(f"{keep} bytes free: a deletion answered {answer.status}: {answer.body[:300]!r}")
+        time.sleep(0.05)
+
+
 def run(rounds: int, seed: int) -> dict[str, object]:
     """Fill, read, send, free, send again; the figures. Raises `Broken`."""
     base = Path(tempfile.mkdtemp(prefix="pidex-disk-"))
@@ -65,6 +74,8 @@ def run(rounds: int, seed: int) -> dict[str, object]:
             raise Broken("the set-up failed")
         name.states = {State.PRESENT}
         for turn in range(rounds):
+            if _send(server.port, wheel(f"room{turn}", "1.0")).status != 200:
+                raise Broken("no room for a small file at the start of a round")
             keep = chance.choice((0, 0, 4096, 100_000, 20_000_000))
             filler = _fill(place, keep)
             sample = wheel(f"full{turn}", "1.0", chance.randbytes(chance.choice((10, 100_000, 3_000_000))))
@@ -75,6 +86,8 @@ def run(rounds: int, seed: int) -> dict[str, object]:
             for _ in range(5):
                 check.settle(server.port, history, [name])
                 counts["reads while it is full"] += 2
+            _delete_while_full(server.port, f"/-/api/v1/indexes/main/projects/room{turn}", keep)
+            counts["deletions while it is full"] += 1
             if left := [path.name for path in folder.iterdir() if path.name != first[0]]:
                 raise Broken(f"{keep} bytes free: left in the folder: {left}")
             filler.unlink()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
+import json
 import os
 import random
 import re
@@ -41,6 +43,14 @@ class Peer:
     page: str
     folder: Path
     headers: dict[str, str] = field(default_factory=dict)
+    #: What lets one in after a start: devpi forgets who was signed in.
+    login: Callable[[int], dict[str, str]] = lambda port: {}
+
+    def start(self) -> float:
+        """Start the server, and be let in; the seconds to its first answer."""
+        took = self.server.start()
+        self.headers = self.login(self.server.port)
+        return took
 
 
 def _pidex(home: Path) -> Peer:
@@ -69,12 +79,21 @@ def _devpi(home: Path) -> Peer:
     made = servers.devpi(home)
     made.start()
     made.await_ok("/+api")
-    headers = servers.open_devpi(made)
+    servers.open_devpi(made)
     made.stop()
     command = [str(programs / "devpi-server"), "--serverdir", str(state), "--host", "127.0.0.1"]
     command += ["--port", str(made.port), "--offline-mode"]
     server = Server("devpi", command, made.port, home / "log", "/+api")
-    return Peer(server, "/root/bench/", "/root/bench/+simple/{}/", state, {**headers, "Accept": "text/html"})
+    return Peer(server, "/root/bench/", "/root/bench/+simple/{}/", state, login=_devpi_login)
+
+
+def _devpi_login(port: int) -> dict[str, str]:
+    asked = json.dumps({"user": "root", "password": "bench"}).encode()
+    answer = asyncio.run(ask(port, "POST", "/+login", {"Content-Type": "application/json"}, asked))
+    if answer.status != 200:
+        raise Broken(f"devpi: no login: {answer.status} {answer.body[:300]!r}")
+    token = json.loads(answer.body)["result"]["password"]
+    return {"X-Devpi-Auth": base64.b64encode(f"root:{token}".encode()).decode(), "Accept": "text/html"}
 
 
 MAKERS: dict[str, Callable[[Path], Peer]] = {"pidex": _pidex, "pypiserver": _pypiserver, "devpi": _devpi}
@@ -151,12 +170,12 @@ def _hold(peer: Peer, history: History, counts: Counter[str], project: str) -> N
 def kills(peer: Peer, rounds: int, seed: int) -> dict[str, object]:
     """Rounds of `kill -9` under uploads."""
     chance, counts, starts = random.Random(seed), Counter[str](), []
-    starts.append(peer.server.start())
+    starts.append(peer.start())
     try:
         for turn in range(rounds):
             history = History()
             asyncio.run(_load(peer, history, turn, chance))
-            starts.append(peer.server.start())
+            starts.append(peer.start())
             for project in history.by_project(history.names.values()):
                 _hold(peer, history, counts, project)
     finally:
@@ -179,7 +198,7 @@ def full(make: Callable[[Path], Peer], home: Path) -> dict[str, object]:
     _do("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", place)
     peer = make(place)
     try:
-        peer.server.start()
+        peer.start()
         headers = {**peer.headers, "Content-Type": MULTIPART}
         filler = disk._fill(place, 2_000_000)
         sample = wheel("full", "1.0", random.Random(1).randbytes(5_000_000))

@@ -26,6 +26,8 @@ PARTS: dict[str, tuple[str, str]] = {
     "soak": ("Mixed load for minutes", "minutes"),
     "verify": ("Damages, found by `pidex verify --deep`", "damages"),
     "backup": ("Backups under load, restored elsewhere", "backups"),
+    "bombs": ("Bombs, and what others wait meanwhile", "times"),
+    "timing": ("What a wrong password or token costs, by what is known of it", "tokens"),
     "peers": ("The same driver against others", "rounds"),
 }
 
@@ -73,6 +75,8 @@ def tables(runs: dict[str, list[dict[str, Any]]]) -> str:
             continue
         if part == "peers":
             lines += _side_by_side(runs[part][-1]["figures"])
+        elif part == "bombs":
+            lines += _by_row(runs[part][-1]["figures"])
         else:
             lines += ["| run | seen |", "| --- | --- |"]
             lines += [f"| {run['day']} | {_said(run['figures'])} |" for run in runs[part]]
@@ -95,6 +99,15 @@ def _together(counts: list[object], counted: str) -> list[str]:
 
 def _number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _by_row(figures: dict[str, Any]) -> list[str]:
+    """One line each, of the same figures."""
+    columns = list(next(iter(figures.values())))
+    lines = [f"| | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    for name, row in figures.items():
+        lines.append(f"| {name} | {' | '.join(_number(row[each]) for each in columns)} |")
+    return lines
 
 
 def _side_by_side(figures: dict[str, Any]) -> list[str]:

@@ -16,12 +16,14 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-from faults.calls import ACTS, House, Try, once_more
+from faults import copies
+from faults.acts import ACTS, House, Try
+from faults.calls import once_more
 from faults.server import Broken, environment
 
 SOURCE = Path(__file__).with_name("sqlite_shim.c")
 KINDS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC}
-CHANGES = ("upload", "delete", "yank", "adopt")
+CHANGES = ("upload", "delete", "yank", "adopt", "push", "backup", "restore", "migration")
 #: Seconds that the process with the shim in it may take.
 LONGEST_SECONDS = 3_000
 
@@ -103,6 +105,8 @@ class _Series:
         if status == 200 and not done(one):
             raise Broken(f"{what}: answered 200, and it is not so")
         house.intake.recover("main")
+        if act == "push":
+            house.end_pushes()
         if status != 200:
             if act == "delete" and done(one):
                 self.counts["deleted, and told of a failure"] += 1
@@ -111,29 +115,55 @@ class _Series:
         house.reconciler.scan()
         if not done(one):
             raise Broken(f"{what}: the next try did not do it")
-        if litter := [path.name for path in house.folder.iterdir() if path.name.startswith(".")]:
-            raise Broken(f"{what}: left in the folder: {litter}")
+        if litter := house.litter():
+            raise Broken(f"{what}: left behind: {litter}")
+
+
+class _Copies:
+    """Backups, restores and migrations whose databases fail."""
+
+    def __init__(self, place: Path, library: ctypes.CDLL) -> None:
+        self.series, self.library = copies.Series(place), library
+
+    @property
+    def counts(self) -> Counter[str]:
+        return self.series.counts
+
+    def fail(self, act: str, kind: str, call: int, *, lasting: bool) -> bool:
+        """As `_Series.fail`."""
+        ground = self.series.grounds.fresh()
+        self.library.faults_arm(call, KINDS[kind], int(lasting))
+        status = copies.told(copies.ACTS[act][0], ground)
+        seen = self.library.faults_seen()
+        self.library.faults_arm(0, 0, 0)
+        if seen < call:
+            return False
+        self.counts[f"{act} {kind}: {status or 'done'}"] += 1
+        what = f"{act}, SQLite's {kind} at call {call}{', lasting' if lasting else ''}"
+        self.series.hold(what, act, status, full=False)
+        return True
 
 
 def _inside(place: str, library: str, acts: str, kinds: str, every: str) -> dict[str, object]:
     logging.disable(logging.CRITICAL)
     shim = ctypes.CDLL(library)
-    series = _Series(Path(place), shim)
+    series, whole = _Series(Path(place) / "index", shim), _Copies(Path(place) / "copies", shim)
     try:
         for act in acts.split(","):
+            one = whole if act in copies.ACTS else series
             for kind in kinds.split(","):
                 for lasting in (False, True):
                     call = 1
-                    while series.fail(act, kind, call, lasting=lasting):
+                    while one.fail(act, kind, call, lasting=lasting):
                         call += int(every)
-        for act in acts.split(","):
-            if not series.counts[act]:
+            if not one.counts[act]:
                 raise Broken(f"no call of SQLite was seen in {act}: the shim does not reach it")
     except Broken as error:
         return {"broken": str(error)}
     finally:
         series.house.close()
-    return {"faults": sum(series.counts[act] for act in acts.split(",")), **series.counts}
+    counts = series.counts + whole.counts
+    return {"faults": sum(counts[act] for act in acts.split(",")), **counts, "wrong states": 0}
 
 
 if __name__ == "__main__":

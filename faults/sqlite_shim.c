@@ -1,7 +1,8 @@
 /* Loaded before the C library (LD_PRELOAD): the N-th call that SQLite makes on the catalogue's files fails.
  *
  * faults_arm(number, error, lasting) arms it, faults_arm(0, 0, 0) disarms; faults_seen() counts since then.
- * Only descriptors whose file has "catalogue.db" in its name count: the database, its -wal and its -shm.
+ * Only descriptors whose file has "catalogue.db" or ".taking-" in its name count: the database, its -wal and
+ * its -shm, and copies of it that are being made.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -32,7 +33,7 @@ static int due(int fd) {
   length = readlink(link, path, sizeof path - 1);
   if (length < 0) return 0;
   path[length] = 0;
-  if (strstr(path, "catalogue.db") == NULL) return 0;
+  if (strstr(path, "catalogue.db") == NULL && strstr(path, ".taking-") == NULL) return 0;
   turn = ++seen;
   if (turn == number || (lasting && turn > number)) {
     errno = failing;

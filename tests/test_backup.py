@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -393,3 +394,31 @@ def state_without_bytes(house: House) -> dict[str, object]:
         return without_bytes(state(house))
     finally:
         house.data = full  # type: ignore[method-assign]
+
+
+def test_a_disk_that_does_not_answer_is_not_taken_for_one_that_has_nothing(
+    house: Checked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which move is done is seen by what is there: where nobody can say, nothing is taken for done."""
+    taken = backups(house).take(tmp_path / "backups")
+    before = state(house)
+    house.put(samples.wheel("later", "1.0"))
+    house.reconciler.scan()
+    genuine, failing = os.lstat, False
+
+    def lstat(path: Any, **more: Any) -> os.stat_result:
+        if failing and "restoring-" in str(path):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return genuine(path, **more)
+
+    def step(name: str) -> None:
+        nonlocal failing
+        failing = failing or name == "move-3"
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    with pytest.raises(OSError, match="Input/output"):
+        restored(house, taken.path, step=step)
+    assert (house.base / RECORD).exists(), "it goes on at the next start"
+    failing = False
+    resume(house.base)
+    assert state(opened(house.base)) == before

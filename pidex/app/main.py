@@ -194,6 +194,7 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
         "search": lambda stop: _follow(pidex, stop),
         "statistics": lambda stop: _settle(pidex, stop),
         "mirror": lambda stop: mirroring.run(pidex, stop),
+        "ballast": lambda stop: upkeep.ballast(pidex, stop),
     }
     if ftp is not None:
         loops["ftp"] = lambda stop: pidex.ftp(ftp).run(stop)

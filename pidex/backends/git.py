@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from pidex.core import pushes
-from pidex.core.errors import BadRequest, CannotStart, Conflict
+from pidex.core.errors import BadRequest, CannotStart, Conflict, StorageFull
 from pidex.core.pushes import REF, Record, Tree
 
 #: Bytes copied at once.
@@ -252,20 +253,43 @@ class Repository:
 
     def keep(self, record: Record | None) -> None:
         """Write down, for good, what a push is about to place; None: it has come to its end."""
-        if record is None:
-            self._record.unlink(missing_ok=True)
-        else:
-            fresh = self._record.with_suffix(".new")
+        try:
+            if record is None:
+                self._record.unlink(missing_ok=True)
+            else:
+                self._write(record)
+            self._sync()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull(f"There is no space left for pushes to {self.folder.stem}.") from None
+            raise
+
+    def _write(self, record: Record) -> None:
+        fresh = self._record.with_suffix(".new")
+        try:
             with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(record.text())
                 file.flush()
                 os.fsync(file.fileno())
             fresh.rename(self._record)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise
+
+    def _sync(self) -> None:
+        """Have the names in the repository on the disk."""
         fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def sweep(self) -> None:
+        """Unlink what a kill left of records and commits on their way. For who holds the lock."""
+        for pattern in ("pidex-push.new", "pidex-*.index", "pidex-*.index.lock"):
+            for left in self.folder.glob(pattern):
+                left.unlink(missing_ok=True)
 
     def kept(self) -> Record | None:
         """The push that was under way and never came to its end, or None."""

@@ -32,6 +32,7 @@ LOCK_SECONDS = 60.0
 SIDECARS = (".asc",)
 #: Files of the data directory that are kept as they are.
 DATA = ("instance",)
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 #: What long work tells: files done, and files in all.
 Progress = Callable[[int, int], None]
@@ -116,7 +117,7 @@ class Backups:
 
         Raises `Conflict` while another one is taken there, `StorageFull`, `CatalogueError`.
         """
-        with _alone(target), _space(target):
+        with _space(target), _alone(target):
             for left in target.glob(".taking-*"):
                 shutil.rmtree(left, ignore_errors=True)
             now = self._clock()
@@ -164,9 +165,9 @@ class Backups:
                 if place.root in roots_of(self._storage.roots, index.name, index.id)
             ]
             listed = comparison.hashes(conn)
-        snapshots.settle(copied)
         named = [place for place in places if place.root not in self._storage.folders]
         places = [place for place in places if place.root in self._storage.folders]
+        snapshots.settle(copied)
         kept = {each.sha256: each.stat.size for each in self._storage.list_kept()}
         total = len(places) + len(kept)
         for number, place in enumerate(places):
@@ -219,7 +220,7 @@ class Backups:
                 if made.has(sha256) or made.store(path, sha256, link=False):
                     return Kept(name, sha256, status.st_size, status.st_mtime_ns, status.st_mode & 0o7777)
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno in _FULL:
                     raise
                 break
         made.missing.append(name)
@@ -278,6 +279,8 @@ def _alone(target: Path) -> Iterator[None]:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(target / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        if error.errno in _FULL:
+            raise
         raise Forbidden(f"No backup can be written to {target}: {error.strerror}.") from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -295,7 +298,7 @@ def _space(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise StorageFull(f"There is no space left for a backup in {target}.") from None
         raise
 

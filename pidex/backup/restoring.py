@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pidex.backup import manifest as manifests
 from pidex.backup.manifest import BLOBS, CATALOGUE, Kept, Manifest
 from pidex.catalogue import journal, restoration, snapshots
 from pidex.catalogue.engine import Catalogue
-from pidex.core.errors import BadRequest, Conflict, Forbidden, PidexError
+from pidex.core.errors import BadRequest, Conflict, Forbidden, PidexError, StorageFull
 from pidex.core.interfaces import Clock
 from pidex.core.model import Principal, Stat
 
@@ -82,8 +83,13 @@ class Restore:
         """Check, stage, and switch. A cut before the switch leaves what was there as it was; later, `resume`
         goes on, which each start calls.
 
-        Raises `BadRequest` for a damaged backup, `Conflict` and `Forbidden` for a folder that has to stay.
+        Raises `BadRequest` for a damaged backup, `Conflict` and `Forbidden` for a folder that has to stay,
+        `StorageFull`.
         """
+        with _space(self._data):
+            return self._run(progress, step)
+
+    def _run(self, progress: Progress, step: Step) -> Restored:
         resume(self._data)
         step("check")
         found = check(self._backup, progress)
@@ -107,7 +113,7 @@ class Restore:
             step("record")
             _write(self._data / RECORD, {"id": self._id, "moves": moves})
         except BaseException:
-            if not (self._data / RECORD).exists():
+            if not _there(self._data / RECORD):
                 clean(self._data)
             raise
         replaced = resume(self._data, step)
@@ -213,7 +219,7 @@ class Restore:
     def _since(self) -> restoration.Since | None:
         """What the catalogue that is to be replaced knows; None where there is none that can be read."""
         path = self._data / CATALOGUE
-        if not path.exists():
+        if not _there(path):
             return None
         try:
             with closing(Catalogue.open(path, create=False)) as opened, opened.read() as conn:
@@ -234,13 +240,26 @@ class Restore:
         )
         for name in (*gone, CATALOGUE, "kept", "git", "instance"):
             source = self._stage / name
-            moves.append([str(source) if source.exists() else "", *self._pair(self._data / name)])
+            moves.append([str(source) if _there(source) else "", *self._pair(self._data / name)])
         for number, target in targets.items():
             moves.append([str(staged[number]), *self._pair(target)])
         return moves
 
     def _pair(self, target: Path) -> tuple[str, str]:
         return str(target), str(target.with_name(f".{target.name.lstrip('.')}.{REPLACED}-{self._id}"))
+
+
+@contextmanager
+def _space(data: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(
+                f"There is no space left to restore into {data}. Free some, and do it again: a restore that"
+                " had begun to move files goes on then, any other has changed nothing."
+            ) from None
+        raise
 
 
 # --- after the last check -----------------------------------------------------------------------------------
@@ -261,15 +280,15 @@ def resume(data: Path, step: Step = lambda name: None) -> tuple[str, ...]:
     replaced = []
     for number, (source, target, aside) in enumerate(found["moves"]):
         step(f"move-{number}")
-        if os.path.lexists(source) if source else not os.path.lexists(aside):
-            if os.path.lexists(target):
-                os.rename(target, aside if not os.path.lexists(aside) else f"{aside}-{secrets.token_hex(4)}")
+        if _there(source) if source else not _there(aside):
+            if _there(target):
+                os.rename(target, aside if not _there(aside) else f"{aside}-{secrets.token_hex(4)}")
                 step(f"moved-{number}")
             if source:
                 os.rename(source, target)
         with suppress(OSError):  # an empty folder is nothing to keep
             os.rmdir(aside)
-        if os.path.lexists(aside):
+        if _there(aside):
             replaced.append(aside)
     os.sync()
     step("done")
@@ -280,6 +299,8 @@ def resume(data: Path, step: Step = lambda name: None) -> tuple[str, ...]:
 
 def clean(data: Path) -> None:
     """Drop what a restore staged that was cut before its record."""
+    with suppress(OSError):
+        (data / f".{RECORD}.part").unlink()
     for stage in data.glob(f"{STAGED}-*"):
         with suppress(OSError, ValueError):
             for path in json.loads((stage / "staged.json").read_bytes()):
@@ -291,16 +312,30 @@ def clean(data: Path) -> None:
 def _write(path: Path, value: Mapping[str, object] | Sequence[str]) -> None:
     """Have a file on the disk, whole or not at all."""
     part = path.with_name(f".{path.name}.part")
-    with open(part, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
     fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _there(path: str | Path) -> bool:
+    """Whether there is anything by that name. A disk that does not say is not one that says no: `OSError`."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _stat(path: Path) -> Stat:

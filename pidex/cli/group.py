@@ -143,6 +143,11 @@ def guarded(
         return FAILED
     except (KeyboardInterrupt, click.Abort):
         return _say(name, "interrupted.", INTERRUPTED)
+    except OSError as error:
+        if debug:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        return _say(name, f"the system refuses: {error.strerror or error}{where}.", FAILED)
     except Exception as error:
         if debug:
             raise

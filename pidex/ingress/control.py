@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import logging
@@ -18,7 +19,16 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pidex.core.errors import BadRequest, CannotStart, Changing, Forbidden, NotFound, PidexError, TooLarge
+from pidex.core.errors import (
+    BadRequest,
+    CannotStart,
+    Changing,
+    Forbidden,
+    NotFound,
+    PidexError,
+    StorageFull,
+    TooLarge,
+)
 from pidex.core.model import OPERATOR, Principal
 
 #: The socket's name in the data directory.
@@ -124,9 +134,13 @@ class Control:
             told = {"result": plain(invoke(self._calls[name], args, files, progress, by=by))}
         except PidexError as error:
             told = _refused(error)
-        except Exception:
+        except Exception as error:
             log.exception("the call %s failed", name)
             told = {"error": {"code": "error", "message": f"{name} failed; the server's log says more."}}
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                told = _refused(
+                    StorageFull("There is no space left on a disk of this server. Free some there.")
+                )
         _tell(connection, told)
 
 

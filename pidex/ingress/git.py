@@ -378,6 +378,7 @@ class Pushes:
     def _begin(self, index: str) -> None:
         self._repositories.prepare(index, self._command(index))
         with self._repositories.lock(index, seconds=PUSH_WAIT):
+            self._repositories.get(index).sweep()
             self._settle(index)
 
     @staticmethod

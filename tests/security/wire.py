@@ -91,7 +91,15 @@ class Nginx(Proxy):
             pytest.skip("NOT TESTED: nginx is not installed (Debian's package of this name)")
         self.port = free_port()
         self.command = [program, "-c", str(home / "nginx.conf")]
-        words: list[str | Path] = ["nginx", *server.folders, "-p", str(server.port), "--trusted-proxies", "127.0.0.1", "--http"]
+        words: list[str | Path] = [
+            "nginx",
+            *server.folders,
+            "-p",
+            str(server.port),
+            "--trusted-proxies",
+            "127.0.0.1",
+            "--http",
+        ]
         text = run(sys.executable, "-m", "pidex", "service", *words)
         (home / "site.conf").write_text(change(listening(text, self.port, free_port())))
         places = " ".join(f"{kind}_temp_path {home}/{kind};" for kind in

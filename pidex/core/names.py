@@ -90,7 +90,6 @@ def _parsed(version: str) -> Version | None:
 
 
 @lru_cache(maxsize=16_384)  # asked several times for each file of a page
-@lru_cache(maxsize=4_096)
 def canonical_version(version: str) -> str:
     """Equal for versions that are the same release (VER-2): normalised, trailing zeros stripped.
 

@@ -93,12 +93,12 @@ def _pip(where: Where) -> Sequence[Block]:
     if trusted:
         lines.append(f"pip config set global.trusted-host {trusted}")
         kept += f"\ntrusted-host = {trusted}"
-    found = [
+    return [
         Block(_ONCE, "\n".join(lines)),
         Block(_FILE, kept, "pip.conf"),
+        *_signing(where),
         Block(_TRY, f"pip download --no-deps {_flags(where)} {where.project}"),
     ]
-    return [*found, *_signing(where)]
 
 
 def _uv(where: Where) -> Sequence[Block]:
@@ -106,15 +106,14 @@ def _uv(where: Where) -> Sequence[Block]:
     found = [
         Block(_PROJECT, f"[[tool.uv.index]]\n{table}", "pyproject.toml"),
         Block(_ONCE, f"[[index]]\n{table}", "uv.toml"),
-        Block(
-            _TRY,
-            f"uv pip install --default-index {where.simple} --target try-pidex --no-deps {where.project}",
-        ),
     ]
     if where.guarded:
         text = f"export UV_INDEX_{where.variable}_USERNAME=__token__\n"
         text += f"export UV_INDEX_{where.variable}_PASSWORD=${TOKEN}"
         found.append(Block(_SIGN, text, note=phrase("Or by ~/.netrc: see “netrc”.")))
+    # With credentials of its own, the index has to be that of the files above.
+    index = "" if where.guarded else f"--default-index {where.simple} "
+    found.append(Block(_TRY, f"uv pip install {index}--target try-pidex --no-deps {where.project}"))
     found.append(Block(_SEND, f"uv build\nuv publish --index {where.name}", note=_BY_TOKEN))
     return found
 
@@ -141,8 +140,8 @@ def _pdm(where: Where) -> Sequence[Block]:
     upload += f"pdm config repository.{where.name}.username __token__\npdm publish --repository {where.name}"
     return [
         Block(_PROJECT, source, "pyproject.toml", named),
-        Block(_TRY, f"pdm add --dry-run {where.project}"),
         *_signing(where),
+        Block(_TRY, f"pdm add --dry-run {where.project}"),
         Block(_SEND, upload, note=phrase("The token comes from the variable PDM_PUBLISH_PASSWORD.")),
     ]
 
@@ -156,8 +155,9 @@ def _hatch(where: Where) -> Sequence[Block]:
     return [
         Block(_ONCE, text, note=phrase("Hatch installs with pip or uv, which read these variables.")),
         *_signing(where),
-        Block(_SEND, send, note=phrase("The token comes from the variable HATCH_INDEX_AUTH.")),
+        Block(_TRY, f"pip download --no-deps {where.project}"),
         Block(phrase("Where to publish"), kept, "hatch config.toml"),
+        Block(_SEND, send, note=phrase("The token comes from the variable HATCH_INDEX_AUTH.")),
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pidex.core.errors import CatalogueError
 from pidex.core.folder import MOST_ROOTS, first_root
 from pidex.core.model import DEFAULT_INDEX, OPERATOR
 
@@ -45,10 +46,18 @@ class Houses:
 
     def run(self, stop: threading.Event) -> None:
         """Follow what indexes there are until `stop`; then all their loops are ended."""
+        due = False
         try:
             while not stop.wait(LOOK_SECONDS):
-                if self._probe.changed():
-                    self.look()
+                try:
+                    due = self._probe.changed() or due
+                    if due:
+                        self.look()
+                        due = False
+                except CatalogueError as error:
+                    if error.retry_after is None:
+                        raise
+                    log.debug("Which indexes there are is asked again: %s", error)
         finally:
             self.close()
 

@@ -78,7 +78,10 @@ class Node:
             return
         self._renewed = began
         if ours and self._loops is None:
-            self._begin()
+            try:
+                self._begin()
+            except PidexError as error:
+                log.error("The folders cannot be followed yet: %s", error)
         elif not ours and self._loops is not None:
             log.warning("Another node follows the folders from now on.")
             self._end()
@@ -90,8 +93,9 @@ class Node:
     def _begin(self) -> None:
         from pidex.processes import Loops  # noqa: PLC0415  # loads the HTTP server
 
+        houses = Houses(self._pidex)
         log.info("This node (%s) follows the folders from now on.", self.name)
-        self._houses = houses = Houses(self._pidex)
+        self._houses = houses
         self._loops = Loops({"indexes": houses.run, **self._others})
         self._loops.start()
 

@@ -107,7 +107,7 @@ def postgresql(url: URL) -> Engine:
         )
     except ModuleNotFoundError as error:
         raise CatalogueError(
-            f"A PostgreSQL catalogue needs {error.name}: install `pidex[postgres]`."
+            f"A PostgreSQL catalogue needs {error.name}: run `pip install 'psycopg[binary]'`."
         ) from error
 
 

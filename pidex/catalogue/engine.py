@@ -122,6 +122,17 @@ class Catalogue:
         with translated(self.name), self._here(self._beside).begin() as conn:
             yield conn
 
+    @contextmanager
+    def fill(self) -> Iterator[Connection]:
+        """The writing transaction of who fills an empty catalogue: it lasts, and who fills it seals it."""
+        writer = self._here(self._writer).execution_options(pidex_unsealed=True)
+        with translated(self.name), writer.begin() as conn:
+            if self.path is None:
+                conn.execute(text("set local statement_timeout = 0"))
+                conn.execute(_TAKE_TURN)
+            yield conn
+        self._board.writes += 1
+
     def probe(self) -> Probe:
         """A change probe for this process."""
         if self.path is not None:

@@ -87,3 +87,7 @@ def test_while_the_database_is_away_every_answer_says_so(cluster: Cluster) -> No
     for node in cluster.nodes:
         assert load.lost(node.url) == []
     assert load.partial(cluster.url) == []
+    # The folders are followed again, too.
+    sample = samples.wheel("after", "1.0")
+    samples.write(cluster.folder, sample)
+    cluster.any().wait_for("after", sample[0])

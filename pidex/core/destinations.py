@@ -51,9 +51,7 @@ def place(url: str) -> Place:
 
 def cleaned(base: str, reference: str) -> str:
     """A link of a page as an absolute URL, without credentials and fragment. Raises `UpstreamFault`."""
-    plain = _PLAIN.fullmatch(reference)
-    if plain is not None and len(reference) <= MAX_URL and "/." not in reference:
-        _known_server(plain[1])
+    if is_plain(reference):
         return reference
     if _UNWANTED.search(reference):
         raise UpstreamFault("A link has characters that no URL has.")
@@ -64,6 +62,15 @@ def cleaned(base: str, reference: str) -> str:
         raise UpstreamFault("A link is no URL.") from None
     place(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+
+
+def is_plain(url: str) -> bool:
+    """Whether a text is an absolute URL that is used as it is. Raises `UpstreamFault` for its host."""
+    plain = _PLAIN.fullmatch(url)
+    if plain is None or len(url) > MAX_URL or "/." in url:
+        return False
+    _known_server(plain[1])
+    return True
 
 
 @lru_cache(maxsize=1_024)  # a page of thousands of files names one or two

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from html import escape
@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from pidex.core.model import File, Page, ProjectName, Status
+from pidex.core.upstreams import UpstreamFile
 
 HTML = "text/html"
 V1_HTML = "application/vnd.pypi.simple.v1+html"
@@ -37,6 +38,10 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+").fullmatch
 #: The hashes that readers take from a link, best first (HTM-2).
 _FRAGMENTS = ("sha256", "sha384", "sha512", "md5")
 
+#: The last folders of a file's address, in an upstream's URL of PyPI's form.
+_SPREAD = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/")
+_SPREAD_CHARACTERS = 68
+
 _insertion_order = msgspec.json.Encoder()
 _sorted = msgspec.json.Encoder(order="sorted")
 
@@ -58,24 +63,32 @@ def page_html(page: Page, *, file_base: str) -> bytes:
     return "".join(parts).encode()
 
 
-def page_json(page: Page, *, file_base: str) -> bytes:
-    """A project page as JSON (JSN-1 to JSN-5), keys always in the same order, with a newline at the end."""
+def page_json(page: Page, *, file_base: str, lines: Sequence[UpstreamFile] | None = None) -> bytes:
+    """A project page as JSON (JSN-1 to JSN-5), keys always in the same order, with a newline at the end.
+
+    `lines`: the files in the place of the page's, as its upstream lists them: the same bytes, made faster.
+    """
     status: dict[str, str] = {"status": page.status.value}
     if page.status_reason and page.status_reason.strip():
         status["reason"] = page.status_reason
-    offered = _offered(page)
+    offered = _offered(page) if lines is None else lines
     # From 1.1 on every file has a size (APV-3): where an upstream tells none, the page is one of 1.0.
     sized = not page.origin or all(file.size >= 0 for file in offered)
+    files: Sequence[object]
+    if lines is None:
+        files = [
+            _mirrored_json(file, file_base) if file.origin else _json_file(file, file_base)
+            for file in _offered(page)
+        ]
+    else:
+        files = [_json_line(file, page.origin, file_base) for file in lines]
     return to_json(
         {
             "meta": {"api-version": API_VERSION if sized else "1.0", "_last-serial": page.serial},
             "name": page.project,
             "project-status": status,
             "versions": page.versions,
-            "files": [
-                _mirrored_json(file, file_base) if file.origin else _json_file(file, file_base)
-                for file in offered
-            ],
+            "files": files,
         }
     )
 
@@ -127,8 +140,11 @@ def file_path(file: File) -> str:
 
     Encodes everything but unreserved characters and `!`; `+` too, since stores exist that read it as a space.
     """
-    digest = file.blake2b_256
-    return f"{digest[:2]}/{digest[2:4]}/{digest[4:]}/{_path(file.filename)}"
+    return _address(file.blake2b_256, file.filename)
+
+
+def _address(digest: str, filename: str) -> str:
+    return f"{digest[:2]}/{digest[2:4]}/{digest[4:]}/{_path(filename)}"
 
 
 def upload_time_text(us: int) -> str:
@@ -241,6 +257,47 @@ def _mirrored_json(file: File, base: str) -> dict[str, object]:
     if file.provenance:
         line["provenance"] = file.provenance
     return line
+
+
+class _Line(msgspec.Struct, rename="kebab", gc=False):
+    """A file of an upstream in a page."""
+
+    filename: str
+    url: str
+    hashes: dict[str, str]
+    requires_python: str | None
+    core_metadata: dict[str, str] | bool
+    size: int | msgspec.UnsetType
+    upload_time: str | msgspec.UnsetType
+    yanked: bool | str
+    provenance: str | msgspec.UnsetType
+
+
+def _json_line(file: UpstreamFile, upstream: str, base: str) -> _Line:
+    """As `_mirrored_json` of the same file."""
+    filename, url = file.filename, file.url
+    cut = len(url) - len(filename)
+    if (
+        cut > _SPREAD_CHARACTERS
+        and url.endswith(filename)
+        and _SPREAD.fullmatch(url, cut - _SPREAD_CHARACTERS, cut) is not None
+        and _PLAIN_NAME(filename)
+    ):
+        address = url[cut - _SPREAD_CHARACTERS + 1 :]
+    else:
+        address = _address(file.digest(upstream), filename)
+    metadata, requires, yanked = file.metadata, file.requires_python, file.yanked
+    return _Line(
+        filename,
+        base + address,
+        dict(file.hashes),
+        requires if requires and requires.strip() else None,
+        {"sha256": metadata} if metadata else metadata is not None or filename.endswith((".whl", ".whlx")),
+        file.size if file.size >= 0 else msgspec.UNSET,
+        upload_time_text(file.upload_time) if file.upload_time >= 0 else msgspec.UNSET,
+        False if yanked is None else yanked if yanked.strip() else True,
+        file.provenance or msgspec.UNSET,
+    )
 
 
 def _hashes(file: File) -> dict[str, str]:

@@ -16,12 +16,15 @@ from pidex.core import anchors, names
 from pidex.core.answers import Body, document, is_json, json_bytes
 from pidex.core.destinations import cleaned, place, shown
 from pidex.core.errors import BadName, UpstreamFault
+from pidex.core.familiar import Familiar
 from pidex.core.limits import MAX_FILENAME
 from pidex.core.model import Status
 from pidex.core.upstreams import UNKNOWN, UpstreamFile, UpstreamPage
 
 #: Files of a page, and what is noted of things left out.
 MAX_FILES: Final = 1_000_000
+#: Files of a page that is read at once; PyPI's longest have some 20,000, and each takes a kilobyte meanwhile.
+MAX_USUAL_FILES: Final = 50_000
 MAX_NOTES: Final = 20
 #: Characters of a text that a page says of a file.
 MAX_TEXT: Final = 2_000
@@ -45,7 +48,7 @@ _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _VARIANTS: Final = "-variants.json"
 
 
-class _Line(msgspec.Struct, rename="kebab"):
+class _Line(msgspec.Struct, rename="kebab", gc=False):
     """A file of a JSON page, where everything has the type that the standard says."""
 
     filename: str
@@ -69,6 +72,15 @@ class _Name(msgspec.Struct, gc=False):
 
 
 _decode_line = msgspec.json.Decoder(_Line, strict=True)
+
+
+class _Whole(msgspec.Struct, rename="kebab"):
+    """A JSON page in which every file has what the standard says."""
+
+    files: list[_Line]
+    name: Any = None
+    meta: Any = None
+    project_status: Any = None
 
 
 class _Envelope(msgspec.Struct, rename="kebab"):
@@ -100,6 +112,7 @@ class _Where(NamedTuple):
     secure: bool
     project: str | None
     notes: Notes
+    familiar: Familiar | None = None
 
 
 class Links(NamedTuple):
@@ -192,24 +205,17 @@ def _listed_name(url: str, linked: anchors.Document, anchor: anchors.Anchor) -> 
 
 
 def _json_page(project: str, body: Body, notes: Notes) -> UpstreamPage:
-    try:
-        whole = msgspec.json.decode(json_bytes(body), type=_Envelope)
-    except (msgspec.MsgspecError, RecursionError):
-        raise UpstreamFault(f"{shown(body.url)} is no page of an index: its JSON cannot be read.") from None
+    whole = _whole(body)
     if len(whole.files) > MAX_FILES:
         raise UpstreamFault(f"{shown(body.url)} lists more than {MAX_FILES:,} files.")
     meta = whole.meta if isinstance(whole.meta, dict) else {}
     _check_version(meta.get("api-version"))
     if isinstance(whole.name, str) and names.normalize(whole.name) != project:
         raise UpstreamFault(f"{shown(body.url)} is the page of another project.")
-    where = _Where(body.url, place(body.url).scheme == "https", project, notes)
+    where = _Where(body.url, place(body.url).scheme == "https", project, notes, Familiar(project))
     files: list[UpstreamFile] = []
-    for raw in whole.files:
-        line: _Line | None
-        try:
-            line = _decode_line.decode(raw)
-        except (msgspec.MsgspecError, RecursionError):
-            line = _mended(raw)
+    for each in whole.files:
+        line = each if isinstance(each, _Line) else _line_of(each)
         if line is None:
             notes.add("a file is left out: its line has no name, URL and hashes")
             continue
@@ -226,6 +232,27 @@ def _json_page(project: str, body: Body, notes: Notes) -> UpstreamPage:
         status_reason=_text(status.get("reason")),
         serial=serial if isinstance(serial, int) and 0 <= serial < 1 << 62 else None,
     )
+
+
+def _whole(body: Body) -> _Whole | _Envelope:
+    """A JSON page: its files read, or to be read one by one where any of them is not as it should be."""
+    data = json_bytes(body)
+    try:
+        if data.count(b'"filename"') <= MAX_USUAL_FILES:
+            return msgspec.json.decode(data, type=_Whole)
+    except (msgspec.MsgspecError, RecursionError):
+        pass
+    try:
+        return msgspec.json.decode(data, type=_Envelope)
+    except (msgspec.MsgspecError, RecursionError):
+        raise UpstreamFault(f"{shown(body.url)} is no page of an index: its JSON cannot be read.") from None
+
+
+def _line_of(raw: msgspec.Raw) -> _Line | None:
+    try:
+        return _decode_line.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return _mended(raw)
 
 
 def _mended(raw: msgspec.Raw) -> _Line | None:
@@ -259,20 +286,37 @@ def _mended(raw: msgspec.Raw) -> _Line | None:
 
 def _file_of_line(line: _Line, where: _Where) -> UpstreamFile | None:
     announced = line.core_metadata if line.core_metadata is not None else line.dist_info_metadata
+    metadata: str | None
     if isinstance(announced, dict):
-        digest = announced.get("sha256", "")
-        announced_digest: str | None = digest.lower() if _is_digest("sha256", digest.lower()) else ""
+        metadata = announced.get("sha256", "")
+        if _SHA256.fullmatch(metadata) is None:
+            metadata = metadata.lower() if _is_digest("sha256", metadata.lower()) else ""
     else:
-        announced_digest = "" if announced else None
-    yanked = line.yanked
+        metadata = "" if announced else None
+    filename, url, yanked, size = line.filename, line.url, line.yanked, line.size
+    size = size if size is not None and 0 <= size <= MAX_SIZE else UNKNOWN
+    time = moment(line.upload_time)
+    requires = None if line.requires_python is None else _one_line(line.requires_python)
+    reason = (_one_line(yanked) or "") if isinstance(yanked, str) else "" if yanked else None
+    provenance = None if line.provenance is None else _secure(line.provenance)
+    sha256, familiar = line.hashes.get("sha256"), where.familiar
+    if (
+        familiar is not None
+        and sha256 is not None
+        and len(line.hashes) == 1
+        and _SHA256.fullmatch(sha256) is not None
+        and familiar.has_name(filename)
+        and familiar.has_place(url, filename)
+    ):
+        if not filename.endswith(".whl"):
+            metadata = None
+        hashes = (("sha256", sha256),)
+        return UpstreamFile(
+            filename, url, hashes, size, time, "upstream", requires, reason, metadata, provenance
+        )
     return _checked(
-        line.filename, line.url, line.hashes, where,
-        size=line.size if line.size is not None and 0 <= line.size <= MAX_SIZE else UNKNOWN,
-        upload_time=moment(line.upload_time),
-        requires_python=_text(line.requires_python),
-        yanked=(_text(yanked) or "") if isinstance(yanked, str) else "" if yanked else None,
-        metadata=announced_digest,
-        provenance=_secure(line.provenance),
+        filename, url, line.hashes, where, size=size, upload_time=time, requires_python=requires,
+        yanked=reason, metadata=metadata, provenance=provenance,
     )  # fmt: skip
 
 
@@ -375,6 +419,8 @@ def _is_kind(filename: str) -> bool:
 
 def unique(files: list[UpstreamFile], notes: Notes | None = None) -> tuple[UpstreamFile, ...]:
     """Each name once, the first one."""
+    if len({file.filename.casefold() for file in files}) == len(files):
+        return tuple(files)
     found: dict[str, UpstreamFile] = {}
     for file in files:
         known = found.setdefault(file.filename.casefold(), file)

@@ -16,7 +16,6 @@ from pidex.catalogue import (
     places,
     problems,
     projects,
-    scans,
 )
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import metadata
@@ -45,7 +44,7 @@ from pidex.history import quarantined as _quarantined
 from pidex.resolver import refusals
 from pidex.resolver.inquiry import Inquiry
 from pidex.resolver.layered import Layered
-from pidex.resolver.lineage import choose, refuse
+from pidex.resolver.lineage import choose, coming, refuse, was_listed
 from pidex.resolver.listing import is_of, listing_of, lost, project_of
 from pidex.resolver.past import Past
 from pidex.resolver.ruled import concerns_own, hides, is_open, ruled
@@ -102,6 +101,26 @@ class Resolver(History):
             if not visible.sees(project):
                 raise refusals.no_project(here, project)
             return self._page(conn, here, project, by, Action.LIST)
+
+    def outline(
+        self, index: str, project: str, *, by: Principal
+    ) -> tuple[Page, Sequence[UpstreamFile] | None]:
+        """As `page`, for who only writes it down as JSON.
+
+        Where one upstream answers alone and no rule speaks of the project, its files come beside the page, as
+        they are listed there and in our order: `simpleapi.page_json` makes the same of them.
+        """
+        visible = self.visible(index, by=by)
+        with self._catalogue.read() as conn:
+            here = _index(conn, index)
+            if not here.alone and _storable(project) and visible.sees(project):
+                layered = self._layered(conn, here, by)
+                layered.outlined = is_open(conn, layered.line, project, self._mirror, self._clock())
+                page = layered.page(project)
+                if layered.outlined:
+                    return page, () if page.status is Status.QUARANTINED else layered.lines
+                return ruled(conn, layered.line, page, self._mirror, self._clock()).page, None
+        return self.page(index, project, by=by), None
 
     def page_at(self, index: str, project: str, at: int, *, by: Principal) -> Page:
         """The page of a project as it was at a time, in microseconds since 1970. As `page` otherwise.
@@ -239,6 +258,10 @@ class Resolver(History):
         """The bytes of a file that a page has; `Changing`, or without `wait` `BlockingIOError`, as storage."""
         return self._storage.open(file, wait=wait)
 
+    def link(self, file: File) -> str | None:
+        """A URL at which a bucket hands out a file itself, for some minutes; None: `open` it."""
+        return None if file.origin else self._storage.link(file)
+
     def files(self, index: str, *, by: Principal) -> Iterator[File]:
         """Every own file that a page of the index lists, by project and name; those of bases follow.
 
@@ -258,10 +281,6 @@ class Resolver(History):
         With `fetch`, `NotFetched` is raised where an upstream's page would tell more.
         """
         asked = subject_of(subject)
-    def link(self, file: File) -> str | None:
-        """A URL at which a bucket hands out a file itself, for some minutes; None: `open` it."""
-        return None if file.origin else self._storage.link(file)
-
         if asked is None or not _storable(subject):
             return [
                 Reason("invalid", "This is no project, no release (name==1.0) and no package's file name.")
@@ -403,7 +422,7 @@ class Resolver(History):
         with self._catalogue.read() as conn:
             here = _index(conn, index)
             layered = None if here.alone else self._layered(conn, here, by)
-            if layered is None and not _was_listed(conn, here):
+            if layered is None and not was_listed(conn, here):
                 raise refusals.busy(f"The folders of index {index} are being listed for the first time.")
             # The head carries the serial out of the generator, which has begun by then and so is cleaned up.
             everything = visible.everything
@@ -416,12 +435,12 @@ class Resolver(History):
             )
             if visible.nothing:
                 return
-            coming, blocked = _coming(conn, here), origins.projects_of(conn, here.id, [Origin.BLOCKED])
-            if everything and not coming and not blocked and here.rules is None:
+            soon, blocked = coming(conn, here), origins.projects_of(conn, here.id, [Origin.BLOCKED])
+            if everything and not soon and not blocked and here.rules is None:
                 yield from projects.list(conn, here.id)
                 return
             last, ruled_out = None, hides(here.rules, mirrored=False)
-            for line in merge(projects.list(conn, here.id), coming, key=_by_project):
+            for line in merge(projects.list(conn, here.id), soon, key=_by_project):
                 if line.project == last or line.project in blocked or ruled_out(line.project):
                     continue
                 if everything or visible.sees(line.project):
@@ -447,7 +466,7 @@ class Resolver(History):
                 unread = places.count_unread(conn, here.id)
             else:
                 unread = sum(map(visible.sees, places.unread_projects(conn, here.id)))
-            if unread or not _was_listed(conn, here):
+            if unread or not was_listed(conn, here):
                 raise refusals.busy(f"{unread or 'All'} files of index {index} are still to be read.")
             yield None
             withheld = _quarantined(conn, here) | origins.projects_of(conn, here.id, [Origin.BLOCKED])
@@ -471,18 +490,6 @@ def _own(conn: Connection, here: indexes.Index, project: str, *, whole: bool) ->
         error = refusals.absent(conn, here, project)
         raise Claimed(str(error)) if choice.answer is Answer.CLAIMED else error
     return listing.page
-
-
-def _was_listed(conn: Connection, index: indexes.Index) -> bool:
-    """Whether an index's folders were ever listed to their end."""
-    scan = scans.find(conn, index.id)
-    return not index.watched or scan.listed or scan.finished is not None
-
-
-def _coming(conn: Connection, index: indexes.Index) -> Sequence[ProjectName]:
-    """Projects of which every file may still have to be read."""
-    unread = places.unread_projects(conn, index.id) - _quarantined(conn, index)
-    return [ProjectName(project, project, 0) for project in sorted(unread)]
 
 
 def _project(file: File) -> str:

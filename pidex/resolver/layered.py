@@ -16,12 +16,12 @@ from pidex.core.interfaces import Mirrored
 from pidex.core.layers import Answer, Choice, Origin, Source, path
 from pidex.core.model import File, Page, ProjectName, Status
 from pidex.core.permissions import Visibility
-from pidex.core.upstreams import Held
+from pidex.core.upstreams import Held, UpstreamFile
 from pidex.history import RETRY_SECONDS, newest_serial, quarantined
 from pidex.resolver.lineage import Lineage, choose, lineage_of, refuse
 from pidex.resolver.listing import Listing, listing_of, ordered, versions_of
 from pidex.resolver.ruled import hides
-from pidex.resolver.sheets import Sheet, Sheets
+from pidex.resolver.sheets import Sheet, Sheets, lines_of
 
 #: What a caller may see of an index, by its name.
 Sees = Callable[[str], Visibility]
@@ -57,6 +57,10 @@ class Layered:
         self.line = lineage_of(conn, here)
         #: The casefolded name of the only file that is asked for; '' for all, and where rules compare files.
         self.only = ""
+        #: Set it for who only writes a page down: where one upstream answers alone, the files are in `lines`
+        #: then, as it lists them and in our order, and the page has none.
+        self.outlined = False
+        self.lines: Sequence[UpstreamFile] | None = None
         self._needed: set[str] = set()  # other indexes whose contents were told
 
     # --- one project ----------------------------------------------------------------------------------------
@@ -68,6 +72,7 @@ class Layered:
         """
         choice = choose(self._conn, self.line, project, upstreams=self._mirror is not None)
         self._refuse(choice, project)
+        self.outlined = self.outlined and choice.answer is Answer.UPSTREAM
         marked, marker = self._marker(project)
         closed = marker is not None and marker.status is Status.QUARANTINED
         page = None
@@ -120,15 +125,21 @@ class Layered:
             held = self._held(source, project)
             fresh_until = min(held.fresh_until, fresh_until or held.fresh_until)
             if held.page is not None:
-                page, found = held.page, self._sheet(source, held).files
-                shown = () if page.status is Status.QUARANTINED else found
+                page = held.page
+                found: tuple[File, ...] = ()
+                if self.outlined:
+                    lines = lines_of(page)
+                    self.lines, versions = lines.files, lines.versions
+                else:
+                    found = self._sheet(source, held).files
+                    versions = versions_of(found)
                 return Page(
                     index=self._here.name,
                     project=project,
                     name=page.name,
                     serial=page.serial or 0,
-                    versions=versions_of(found),
-                    files=shown,
+                    versions=versions,
+                    files=() if page.status is Status.QUARANTINED else found,
                     status=page.status,
                     status_reason=page.status_reason,
                     valid_until=fresh_until,

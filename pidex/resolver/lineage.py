@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from pidex.catalogue import indexes, origins, reservations, scans
+from pidex.catalogue import indexes, origins, places, reservations, scans
 from pidex.catalogue.engine import Connection
 from pidex.core import layers
 from pidex.core.errors import Busy, Withheld
 from pidex.core.layers import Answer, Choice, Layer
-from pidex.history import RETRY_SECONDS
+from pidex.core.model import ProjectName
+from pidex.history import RETRY_SECONDS, quarantined
 
 #: An index, then its bases in the order in which they answer.
 Lineage = Sequence[indexes.Index]
@@ -56,6 +57,18 @@ def choose(conn: Connection, line: Lineage, project: str, *, upstreams: bool = T
 def listed(conn: Connection, index: indexes.Index) -> bool:
     """Whether an index's folders were listed since the start, so that what it does not know is not there."""
     return not index.watched or scans.find(conn, index.id).listed
+
+
+def was_listed(conn: Connection, index: indexes.Index) -> bool:
+    """Whether an index's folders were ever listed to their end."""
+    scan = scans.find(conn, index.id)
+    return not index.watched or scan.listed or scan.finished is not None
+
+
+def coming(conn: Connection, index: indexes.Index) -> Sequence[ProjectName]:
+    """Projects of which every file may still have to be read."""
+    unread = places.unread_projects(conn, index.id) - quarantined(conn, index)
+    return [ProjectName(project, project, 0) for project in sorted(unread)]
 
 
 def refuse(choice: Choice, project: str) -> None:

@@ -1,23 +1,22 @@
-"""Pages of upstreams in our own words: converted once, and kept while the mirror holds the same page."""
+"""Pages of upstreams in our own words: in our order, and converted where more than a page is asked for."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from pidex.core import names, upstreampages
 from pidex.core.errors import BadName
 from pidex.core.model import Distribution, File, PackageType
 from pidex.core.upstreams import UpstreamFile, UpstreamPage
-from pidex.resolver.listing import ordered
 
 #: Files of all pages that are kept converted: some 10 MB.
 KEPT_FILES = 10_000
 
-_PYPI_TAIL = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{2})/([0-9a-f]{60})/[^/?#]+\Z")
+_filename = attrgetter("filename")
 
 
 class Sheet(NamedTuple):
@@ -25,6 +24,13 @@ class Sheet(NamedTuple):
 
     page: UpstreamPage
     files: tuple[File, ...]
+
+
+class Lines(NamedTuple):
+    """The files of a page of an upstream by (version, filename), as it says them, and their versions."""
+
+    files: Sequence[UpstreamFile]
+    versions: tuple[str, ...]
 
 
 class Sheets:
@@ -44,8 +50,8 @@ class Sheets:
             if sheet is not None and sheet.page is page:
                 self._sheets.move_to_end(key)
                 return sheet
-        converted = [_as_file(file, page.project, upstream, index) for file in page.files]
-        sheet = Sheet(page, ordered([file for file in converted if file is not None]))
+        converted = (_as_file(file, page.project, upstream, index) for file in lines_of(page).files)
+        sheet = Sheet(page, tuple(file for file in converted if file is not None))
         with self._lock:
             self._drop(key)
             self._sheets[key] = sheet
@@ -60,7 +66,13 @@ class Sheets:
             sheet = self._sheets.get((upstream, index, page.project))
         if sheet is not None and sheet.page is page:
             return Sheet(page, tuple(file for file in sheet.files if file.filename.casefold() == key))
-        found = (file for file in page.files if file.filename.casefold() == key)
+        length = len(key)
+        found = [
+            file
+            for file in page.files
+            # No other length: what casefolding makes longer is no character of a package's name.
+            if len(file.filename) == length and file.filename.casefold() == key
+        ]
         converted = (_as_file(file, page.project, upstream, index) for file in found)
         return Sheet(page, tuple(file for file in converted if file is not None)[:1])
 
@@ -68,6 +80,65 @@ class Sheets:
         old = self._sheets.pop(key, None)
         if old is not None:
             self._files -= len(old.files)
+
+
+def lines_of(page: UpstreamPage) -> Lines:
+    """The files of a page in our order, without those whose names are no package's or another project's."""
+    heads: dict[str, list[UpstreamFile]] = {}  # by name and version, as wheels have them
+    found: dict[str, list[UpstreamFile]] = {}  # by version
+    for file in page.files:
+        filename = file.filename
+        head = ""
+        if filename.endswith(".whl"):
+            name, _, rest = filename.partition("-")
+            head = f"{name}-{rest.partition('-')[0]}"
+            same = heads.get(head)
+            if same is not None:
+                same.append(file)
+                continue
+        version = _version_of(filename, page.project)
+        if version is not None:
+            same = found.setdefault(version, [])
+            same.append(file)
+            if head:
+                heads[head] = same
+    return _sorted(found)
+
+
+def _sorted(found: dict[str, list[UpstreamFile]]) -> Lines:
+    """Files by (version, filename), from those of each spelling of a version (1.0 and 1.0.0 are the same)."""
+    spellings: dict[tuple[object, ...], list[str]] = {}
+    for version in found:
+        spellings.setdefault(names.version_key(version), []).append(version)
+    every: list[UpstreamFile] = []
+    order: list[str] = []
+    for key in sorted(spellings):
+        same = spellings[key]
+        if len(same) == 1:
+            every += sorted(found[same[0]], key=_filename)
+            order += same
+        else:
+            pairs = sorted((file.filename, version, file) for version in same for file in found[version])
+            every += [file for _, _, file in pairs]
+            order += dict.fromkeys(version for _, version, _ in pairs)
+    return Lines(every, _told(order))
+
+
+def _told(versions: Iterable[str]) -> tuple[str, ...]:
+    """One line a release (VER-2), as `listing.versions_of` says them."""
+    told: dict[str, str] = {}
+    for version in versions:
+        told.setdefault(names.canonical_version(version), version)
+    return tuple(names.normalized_version(version) for version in told.values())
+
+
+def _version_of(filename: str, project: str) -> str | None:
+    """The version that a file of a project has; None where it is none of that."""
+    try:
+        named = _named(filename)
+    except BadName:
+        return None
+    return named.version if named.project == project else None
 
 
 def _as_file(file: UpstreamFile, project: str, upstream: str, index: str) -> File | None:
@@ -87,7 +158,7 @@ def _as_file(file: UpstreamFile, project: str, upstream: str, index: str) -> Fil
         packagetype=named.packagetype,
         python_version=named.python_version,
         sha256=hashes.get("sha256", ""),
-        blake2b_256=_tail(file, upstream),
+        blake2b_256=file.digest(upstream),
         md5=hashes.get("md5", ""),
         size=file.size,
         upload_time=file.upload_time,
@@ -113,12 +184,3 @@ def _named(filename: str) -> Distribution:
         return names.parse(filename.removesuffix("x"))
     # What describes a release's wheels has no kind of its own, and installers that do not know it skip it.
     return Distribution(filename, project, project, version, PackageType.SDIST, "source")
-
-
-def _tail(file: UpstreamFile, upstream: str) -> str:
-    """What its address here holds: the digest in an upstream's URL of PyPI's form, else one that we make."""
-    found = _PYPI_TAIL.search(file.url)
-    if found is not None:
-        return "".join(found.groups())
-    said = "\n".join([upstream, file.url, *(f"{name}={value}" for name, value in file.hashes)])
-    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()

@@ -1,0 +1,209 @@
+"""Pages of upstreams written down without being looked at file by file: the same bytes as on the long way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pidex.catalogue import holds, indexes, statuses, yanks
+from pidex.catalogue.engine import Catalogue
+from pidex.core.errors import NotFetched, NotFound, UpstreamDown
+from pidex.core.layers import Origin
+from pidex.core.model import ANONYMOUS, File, Page, Status
+from pidex.core.simpleapi import page_json
+from pidex.core.upstreams import UNKNOWN, Held, UpstreamFile, UpstreamPage
+from pidex.resolver.listing import ordered, versions_of
+from pidex.resolver.sheets import Sheets, lines_of
+from tests.test_resolver_layers import ABSENT, PYPI, House
+
+BASE = "../../packages/"
+PLACE = f"https://up.example/packages/ab/cd/{'0' * 60}/"
+NAMES = (
+    "foo-1.0-py3-none-any.whl",
+    "foo-1.0.0-py3-none-any.whl",
+    "Foo-1.0.0-py2-none-any.whl",
+    "foo-1.0.tar.gz",
+    "foo-10.0.tar.gz",
+    "foo-9.0-cp311-cp311-linux_x86_64.whl",
+    "foo-9.0-1-cp311-cp311-linux_x86_64.whl",
+    "foo-2.0b1.zip",
+    "foo-2.0+local.1-py3-none-any.whl",
+    "foo-1!0.1-py3-none-any.whl",
+    "foo-2013b.tar.gz",
+    "foo-1.0_beta-py3-none-any.whl",
+    "FOO-1.0.post1.tar.gz",
+    "foo-1.0-variants.json",
+    "foo-9.0-py3-none-any.whlx",
+    "foo-1.0-py3.11.egg",
+    "foo-1.0.win32-py2.7.exe",
+    "other-1.0.tar.gz",
+    "foo-1.0-x.whl",
+    "no package",
+    "foo.whl",
+)
+FILES = st.builds(
+    UpstreamFile,
+    st.sampled_from(NAMES),
+    st.sampled_from(
+        (
+            f"https://up.example/packages/ab/cd/{'0' * 60}/%s",
+            f"https://up.example/packages/ab/cd/{'0' * 60}/x-1.zip",
+            "http://up.example/%s",
+            f"http://h/AB/cd/{'0' * 60}/%s",
+            "http://up.example/get?id=7",
+        )
+    ),
+    st.sampled_from(
+        ((), (("sha256", "e" * 64),), (("md5", "a" * 32), ("sha256", "e" * 64)), (("sha512", "b" * 128),))
+    ),
+    st.sampled_from((UNKNOWN, 0, 7)),
+    st.sampled_from((UNKNOWN, 0, 1_700_000_000_000_001, 1 << 62)),
+    requires_python=st.sampled_from((None, ">=3.8", " ")),
+    yanked=st.sampled_from((None, "", " ", "broken")),
+    metadata=st.sampled_from((None, "", "d" * 64)),
+    provenance=st.sampled_from((None, "https://up.example/p")),
+).map(lambda file: UpstreamFile(file.filename, file.url.replace("%s", file.filename), *rest(file)))
+
+
+def rest(file: UpstreamFile) -> Iterator[Any]:
+    return (getattr(file, name) for name in UpstreamFile.__struct_fields__[2:])
+
+
+def upstream_page(files: list[UpstreamFile], **said: Any) -> UpstreamPage:
+    unique = {file.filename.casefold(): file for file in files}
+    return UpstreamPage("foo", "Foo", tuple(unique.values()), **said)
+
+
+@given(st.lists(FILES, max_size=12), st.sampled_from(("pypi", "other")))
+def test_order_versions_and_every_byte_are_those_of_the_long_way(
+    files: list[UpstreamFile], name: str
+) -> None:
+    page = upstream_page(files)
+    converted = Sheets().find(name, "", page).files
+    assert converted == ordered(converted)
+    lines = lines_of(page)
+    known = {file.filename for file in converted}
+    assert lines.versions == versions_of(ordered(list(converted)))
+    # A wheel's name that is wrong only after its version never gets into a page that is held.
+    shown = [file for file in lines.files if file.filename in known]
+    long = Page("main", "foo", "Foo", 7, lines.versions, converted, origin=name)
+    short = Page("main", "foo", "Foo", 7, lines.versions, (), origin=name)
+    assert page_json(short, file_base=BASE, lines=shown) == page_json(long, file_base=BASE)
+
+
+@pytest.fixture
+def house(catalogue: Catalogue) -> House:
+    house = House(catalogue)
+    house.number = house.index("main", "own-1.0.zip", upstreams=(PYPI,))  # type: ignore[attr-defined]
+    return house
+
+
+def both(house: House, project: str = "foo") -> tuple[bytes, bytes, bool]:
+    """The page on both ways, and whether the second was the short one."""
+    long = house.page("main", project)
+    short, lines = house.resolver.outline("main", project, by=ANONYMOUS)
+    assert (short.valid_until, short.origin, short.layers) == (long.valid_until, long.origin, long.layers)
+    written = page_json(short, file_base=BASE, lines=lines)
+    return page_json(long, file_base=BASE), written, lines is not None
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(FILES.filter(lambda file: file.filename != "foo-1.0-x.whl"), max_size=8), st.sampled_from(Status)
+)
+def test_the_resolver_says_the_same_of_any_page(
+    house: House, files: list[UpstreamFile], status: Status
+) -> None:
+    page = upstream_page(files, status=status, status_reason="so it is", serial=3)
+    house.mirror.pages[PYPI, "foo"] = Held(page, 1.0, 2e9)
+    long, short, lined = both(house)
+    assert lined
+    assert short == long
+
+
+def held(*filenames: str) -> Held:
+    files = [
+        UpstreamFile(
+            name, f"https://up.example/packages/ab/cd/{'0' * 60}/{name}", (("sha256", "e" * 64),), 7, 5
+        )
+        for name in filenames
+    ]
+    return Held(upstream_page(files), 1.0, 2e9)
+
+
+def decide(house: House, what: str) -> None:
+    number: int = house.number  # type: ignore[attr-defined]
+    with house.catalogue.write() as conn:
+        if what == "rules":
+            indexes.set_rules(conn, number, '{"deny": ["foo<2"]}')
+        elif what == "hold":
+            holds.put(conn, number, holds.Hold("foo", "release", "1", "bad", "ann", 1))
+        elif what == "yank":
+            yanks.put(conn, number, yanks.Yank("foo", "release", "1", "bad", "ann", 1))
+        elif what == "quarantine":
+            statuses.put(conn, number, statuses.ProjectStatus("foo", Status.QUARANTINED, "bad", "ann", 1))
+
+
+@pytest.mark.parametrize("what", ["rules", "hold", "yank"])
+def test_where_anything_is_asked_of_files_the_long_way_is_taken(house: House, what: str) -> None:
+    house.mirror.pages[PYPI, "foo"] = held("foo-1.0.zip", "foo-2.0.zip")
+    before, short, lined = both(house)
+    assert lined
+    assert short == before
+    decide(house, what)
+    long, short, lined = both(house)
+    assert not lined
+    assert short == long != before
+
+
+def test_a_project_that_is_quarantined_here_has_no_file_on_either_way(house: House) -> None:
+    house.mirror.pages[PYPI, "foo"] = held("foo-1.0.zip")
+    decide(house, "quarantine")
+    long, short, _ = both(house)
+    assert short == long
+    assert b"foo-1.0.zip" not in short
+
+
+def test_own_and_merged_projects_are_written_on_the_long_way(house: House) -> None:
+    assert both(house, "own") == (*[both(house, "own")[0]] * 2, False)
+    house.mirror.pages[PYPI, "own"] = held("own-2.0.zip")
+    house.decide(house.number, "own", Origin.MERGED)  # type: ignore[attr-defined]
+    house.mirror.pages[PYPI, "own"] = Held(
+        UpstreamPage("own", "own", (UpstreamFile("own-2.0.zip", "http://up.example/own-2.0.zip", (), 7, 5),)),
+        1.0,
+        2e9,
+    )
+    long, short, lined = both(house, "own")
+    assert not lined
+    assert short == long
+    assert b"own-1.0.zip" in short
+    assert b"own-2.0.zip" in short
+
+
+def test_refusals_are_the_same_on_both_ways(house: House) -> None:
+    house.mirror.pages[PYPI, "gone"] = ABSENT
+    outline = house.resolver.outline
+    for project, error in (("gone", NotFound), ("never", NotFetched), ("x\0", NotFound)):
+        with pytest.raises(error):
+            house.page("main", project)
+        with pytest.raises(error):
+            outline("main", project, by=ANONYMOUS)
+    house.mirror.down = True
+    with pytest.raises(UpstreamDown):
+        outline("main", "never", by=ANONYMOUS)
+    house.mirror.pages[PYPI, "foo"] = held("foo-1.0.zip")
+    house.hidden.add(("main", "foo"))
+    with pytest.raises(NotFound):
+        outline("main", "foo", by=ANONYMOUS)
+
+
+def test_converted_files_are_those_of_the_page(house: House) -> None:
+    house.mirror.pages[PYPI, "foo"] = held("foo-2.0.zip", "foo-1.0.zip")
+    files: tuple[File, ...] = house.page("main", "foo").files
+    _, lines = house.resolver.outline("main", "foo", by=ANONYMOUS)
+    assert lines is not None
+    assert [file.filename for file in files] == [line.filename for line in lines]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from pidex.catalogue.expendable import (
@@ -19,6 +18,8 @@ from pidex.catalogue.expendable import (
     upstream_names,
     upstream_pages,
 )
+from pidex.catalogue.packing import packed, unpacked
+from pidex.catalogue.prepared import Prepared
 
 #: Names in a block: one is unpacked for each question, so blocks are small; 880,000 names are 1,719 of them.
 BLOCK_NAMES = 512
@@ -26,8 +27,6 @@ BLOCK_NAMES = 512
 MAX_METADATA = 200_000
 #: Pages that are kept at most; those not confirmed for longest go first.
 MAX_PAGES = 200_000
-#: Most of what upstreams say is repetition: the lowest level packs it to a tenth in a third of the time.
-LEVEL = 1
 
 _p, _n, _l, _m, _f, _h = (
     table.c
@@ -40,20 +39,36 @@ _p, _n, _l, _m, _f, _h = (
         learnt_hashes,
     )
 )
-_PAGE = select(_p.fetched, _p.fresh_until, _p.digest).where(
-    _p.upstream == bindparam("u"), _p.project == bindparam("p")
+
+
+def _upsert(table: Table, *keys: str) -> Prepared:
+    """Puts a whole row in the place of the one with its keys."""
+    statement = insert(table).values({column.name: bindparam(column.name) for column in table.columns})
+    others = {each.name: statement.excluded[each.name] for each in table.columns if each.name not in keys}
+    return Prepared(statement.on_conflict_do_update(index_elements=[*keys], set_=others))
+
+
+_PAGE = Prepared(
+    select(_p.fetched, _p.fresh_until, _p.digest).where(
+        _p.upstream == bindparam("u"), _p.project == bindparam("p")
+    )
 )
-_BODY = select(_p.fetched, _p.fresh_until, _p.digest, _p.body, _p.seen).where(
-    _p.upstream == bindparam("u"), _p.project == bindparam("p")
+_BODY = Prepared(
+    select(_p.fetched, _p.fresh_until, _p.digest, _p.body, _p.seen).where(
+        _p.upstream == bindparam("u"), _p.project == bindparam("p")
+    )
 )
+_PUT_PAGE = _upsert(upstream_pages, "upstream", "project")
+_PUT_METADATA = _upsert(upstream_metadata, "key")
+_PUT_FILE = _upsert(cached_files, "sha256")
 _BLOCK = (
     select(_n.body)
     .where(_n.upstream == bindparam("u"), _n.first <= bindparam("name"))
     .order_by(_n.first.desc())
     .limit(1)
 )
-_METADATA = select(_m.body).where(_m.key == bindparam("k"))
-_FILE = select(cached_files).where(_f.sha256 == bindparam("s"))
+_METADATA = Prepared(select(_m.body).where(_m.key == bindparam("k")))
+_FILE = Prepared(select(cached_files).where(_f.sha256 == bindparam("s")))
 _LEARNT = select(_h.sha256, _h.size).where(_h.digest == bindparam("d"))
 
 
@@ -106,24 +121,23 @@ class Store:
         """What is held of a page, with or without its contents."""
 
         def find(conn: Connection) -> PageRow | None:
-            row = conn.execute(_BODY if body else _PAGE, {"u": upstream, "p": project}).first()
+            row = (_BODY if body else _PAGE).first(conn, {"u": upstream, "p": project})
             return None if row is None else PageRow(*row)
 
         row = self._run(find, None)
         if row is None or not body:
             return row
-        return row._replace(body=_unpacked(row.body), seen=_unpacked(row.seen))
+        return row._replace(body=unpacked(row.body), seen=unpacked(row.seen))
 
     def put_page(self, upstream: str, project: str, row: PageRow) -> None:
         """Hold a page in the place of what was held."""
         values = {
             **row._asdict(),
-            "body": None if row.body is None else zlib.compress(row.body, LEVEL),
-            "seen": None if row.seen is None else zlib.compress(row.seen, LEVEL),
+            "body": None if row.body is None else packed(row.body),
+            "seen": None if row.seen is None else packed(row.seen),
         }
-        statement = insert(upstream_pages).values(upstream=upstream, project=project, **values)
-        upsert = statement.on_conflict_do_update(index_elements=["upstream", "project"], set_=values)
-        self._run(lambda conn: conn.execute(upsert), None, write=True)
+        put = {"upstream": upstream, "project": project, **values}
+        self._run(lambda conn: _PUT_PAGE.run(conn, [put]), None, write=True)
 
     def confirm_page(self, upstream: str, project: str, fetched: float, fresh_until: float) -> None:
         """The upstream says that it has not changed."""
@@ -172,7 +186,7 @@ class Store:
             iterator, count = iter(names), 0
             while block := list(islice(iterator, BLOCK_NAMES)):
                 count += len(block)
-                body = zlib.compress("\n".join(block).encode(), LEVEL)
+                body = packed("\n".join(block).encode())
                 values = {"upstream": upstream, "first": block[0], "body": body}
                 conn.execute(insert(upstream_names), values)
             told = {"etag": etag, "fetched": at, "names": count}
@@ -211,14 +225,13 @@ class Store:
 
     def find_metadata(self, key: str) -> bytes | None:
         """The core metadata that is held under a key."""
-        return self._run(lambda conn: _unpacked(conn.execute(_METADATA, {"k": key}).scalar()), None)
+        row = self._run(lambda conn: _METADATA.first(conn, {"k": key}), None)
+        return None if row is None else unpacked(row[0])
 
     def put_metadata(self, key: str, data: bytes, at: float) -> None:
         """Hold core metadata."""
-        values = {"at": at, "body": zlib.compress(data, LEVEL)}
-        statement = insert(upstream_metadata).values(key=key, **values)
-        upsert = statement.on_conflict_do_update(index_elements=["key"], set_=values)
-        self._run(lambda conn: conn.execute(upsert), None, write=True)
+        put = {"key": key, "at": at, "body": packed(data)}
+        self._run(lambda conn: _PUT_METADATA.run(conn, [put]), None, write=True)
 
     # --- files ----------------------------------------------------------------------------------------------
 
@@ -226,16 +239,14 @@ class Store:
         """The row of a file that lies here."""
 
         def find(conn: Connection) -> FileRow | None:
-            row = conn.execute(_FILE, {"s": sha256}).first()
+            row = _FILE.first(conn, {"s": sha256})
             return None if row is None else FileRow(*row)
 
         return self._run(find, None)
 
     def put_file(self, row: FileRow) -> None:
         """Say that a file lies here."""
-        statement = insert(cached_files).values(**row._asdict())
-        upsert = statement.on_conflict_do_update(index_elements=["sha256"], set_=row._asdict())
-        self._run(lambda conn: conn.execute(upsert), None, write=True)
+        self._run(lambda conn: _PUT_FILE.run(conn, [row._asdict()]), None, write=True)
 
     def drop_files(self, sha256s: Iterable[str]) -> None:
         """Forget files."""
@@ -299,14 +310,6 @@ class Store:
         return self._run(count, (0, 0, 0, 0))
 
 
-def _unpacked(body: bytes | None) -> bytes | None:
-    """What was packed; None also where it is damaged, which is as good as not there."""
-    try:
-        return None if body is None else zlib.decompress(body)
-    except zlib.error:
-        return None
-
-
 def _names(body: bytes | None) -> Sequence[str]:
-    text = _unpacked(body)
+    text = unpacked(body)
     return text.decode(errors="replace").split("\n") if text else ()

@@ -25,9 +25,12 @@ _COLUMNS = (
     origins.c.reason,
 )
 _SELECT = select(*_COLUMNS).select_from(origins.join(indexes, indexes.c.id == origins.c.index_id))
-_OF_PROJECT = _SELECT.where(
-    origins.c.project == bindparam("of_project"),
-    origins.c.index_id.in_(bindparam("of_indexes", expanding=True)),
+_OF_PROJECT = Prepared(
+    _SELECT.where(
+        origins.c.project == bindparam("of_project"),
+        origins.c.index_id.in_(bindparam("of_indexes", expanding=True)),
+    ),
+    many="of_indexes",
 )
 _LIST = (
     _SELECT.where(origins.c.index_id == bindparam("of_index"))
@@ -43,16 +46,19 @@ _KNOWN = Prepared(
     many="of_projects",
 )
 #: Where anything of a name lies, whole or not: look-ups by key for each index.
-_INSIDE = union_all(
-    select(projects.c.index_id).where(
-        projects.c.project == bindparam("of_project"),
-        projects.c.index_id.in_(bindparam("of_indexes", expanding=True)),
+_INSIDE = Prepared(
+    union_all(
+        select(projects.c.index_id).where(
+            projects.c.project == bindparam("of_project"),
+            projects.c.index_id.in_(bindparam("of_indexes", expanding=True)),
+        ),
+        select(places.c.index_id).where(
+            places.c.project == bindparam("of_project"),
+            places.c.index_id.in_(bindparam("of_indexes", expanding=True)),
+            UNFINISHED,
+        ),
     ),
-    select(places.c.index_id).where(
-        places.c.project == bindparam("of_project"),
-        places.c.index_id.in_(bindparam("of_indexes", expanding=True)),
-        UNFINISHED,
-    ),
+    many="of_indexes",
 )
 _NAMES = (
     select(origins.c.project)
@@ -81,7 +87,7 @@ _OBSTACLES = Prepared(
 def find(conn: Connection, index_id: int, project: str) -> Claim | None:
     """What was decided of a name in an index; None: nothing."""
     values = {"of_project": project, "of_indexes": [index_id]}
-    return next((_claim(row) for row in conn.execute(_OF_PROJECT, values)), None)
+    return next(map(_claim, _OF_PROJECT.all(conn, values)), None)
 
 
 def kind(conn: Connection, index_id: int, project: str) -> Origin | None:
@@ -92,7 +98,7 @@ def kind(conn: Connection, index_id: int, project: str) -> Origin | None:
 
 def list_project(conn: Connection, index_ids: Iterable[int], project: str) -> Mapping[str, Claim]:
     """What was decided of a name, by the names of those indexes that have decided."""
-    found = conn.execute(_OF_PROJECT, {"of_project": project, "of_indexes": [*index_ids]})
+    found = _OF_PROJECT.all(conn, {"of_project": project, "of_indexes": [*index_ids]})
     return {claim.index: claim for claim in map(_claim, found)}
 
 
@@ -117,7 +123,7 @@ def obstacles(conn: Connection, index_id: int, project: str) -> frozenset[str]:
 def inside(conn: Connection, index_ids: Iterable[int], project: str) -> frozenset[int]:
     """Those of the indexes in whose own folders anything of a project lies, whole or not."""
     values = {"of_project": project, "of_indexes": [*index_ids]}
-    return frozenset(conn.execute(_INSIDE, values).scalars())
+    return frozenset(index_id for (index_id,) in _INSIDE.all(conn, values))
 
 
 def put(conn: Connection, index_id: int, claim: Claim) -> None:

@@ -7,16 +7,18 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, bindparam, delete, select
 
 from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import indexes, reservations
 from pidex.core.layers import Reservation
 
-_LIST = (
+_LIST = Prepared(
     select(
         indexes.c.name, reservations.c.pattern, reservations.c.by, reservations.c.at, reservations.c.reason
     )
     .select_from(reservations.join(indexes, indexes.c.id == reservations.c.index_id))
     .where(reservations.c.index_id.in_(bindparam("of_indexes", expanding=True)))
-    .order_by(indexes.c.name, reservations.c.pattern)
+    .order_by(indexes.c.name, reservations.c.pattern),
+    many="of_indexes",
 )
 _DELETE = (
     delete(reservations)
@@ -29,7 +31,7 @@ _DELETE = (
 
 def list(conn: Connection, index_ids: Iterable[int]) -> Sequence[Reservation]:  # noqa: A001
     """What those indexes keep, by index and pattern."""
-    return [Reservation(*row) for row in conn.execute(_LIST, {"of_indexes": [*index_ids]})]
+    return [Reservation(*row) for row in _LIST.all(conn, {"of_indexes": [*index_ids]})]
 
 
 def put(conn: Connection, index_id: int, reservation: Reservation) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, select, update
 
 from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import scans
 
 
@@ -23,16 +24,16 @@ class Scan:
     files: int = 0
 
 
-_FIND = select(scans.c.listed, scans.c.finished, scans.c.files).where(
-    scans.c.index_id == bindparam("of_index")
+_FIND = Prepared(
+    select(scans.c.listed, scans.c.finished, scans.c.files).where(scans.c.index_id == bindparam("of_index"))
 )
 _RESTART = update(scans).where(scans.c.index_id == bindparam("of_index")).values(listed=False)
 
 
 def find(conn: Connection, index_id: int) -> Scan:
     """How far the scan of an index is."""
-    row = conn.execute(_FIND, {"of_index": index_id}).one_or_none()
-    return Scan() if row is None else Scan(*row)
+    row = _FIND.first(conn, {"of_index": index_id})
+    return Scan() if row is None else Scan(bool(row[0]), row[1], row[2])
 
 
 def restart(conn: Connection, index_id: int) -> None:

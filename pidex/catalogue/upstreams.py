@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, delete, select
 
 from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import meta, upstreams
 from pidex.core.upstreams import UpstreamSettings
 
@@ -33,7 +34,7 @@ _COLUMNS = (
     upstreams.c.created,
 )
 _LIST = select(*_COLUMNS).order_by(upstreams.c.name)
-_FIND = _LIST.where(upstreams.c.name == bindparam("of_name"))
+_FIND = Prepared(_LIST.where(upstreams.c.name == bindparam("of_name")))
 _DELETE = delete(upstreams).where(upstreams.c.name == bindparam("of_name"))
 #: The key of the settings' word on the default index's upstreams.
 SETTLED = "upstreams"
@@ -44,7 +45,7 @@ _KNOWN = frozenset(UpstreamSettings.__dataclass_fields__) - _APART
 
 def find(conn: Connection, name: str) -> Upstream | None:
     """The upstream of that name."""
-    return next(map(_upstream, conn.execute(_FIND, {"of_name": name})), None)
+    return next(map(_upstream, _FIND.all(conn, {"of_name": name})), None)
 
 
 def list(conn: Connection) -> Sequence[Upstream]:  # noqa: A001

@@ -9,6 +9,7 @@ from typing import Literal
 from sqlalchemy import Connection, bindparam, delete, select
 
 from pidex.catalogue import upserts
+from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import yanks
 
 Scope = Literal["release", "file"]
@@ -32,7 +33,7 @@ class Yank:
 _COLUMNS = [yanks.c[name] for name in Yank.__dataclass_fields__]
 _HERE = yanks.c.index_id == bindparam("of_index")
 _LIST = select(*_COLUMNS).where(_HERE).order_by(yanks.c.project, yanks.c.scope, yanks.c.target)
-_OF_PROJECT = _LIST.where(yanks.c.project == bindparam("of_project"))
+_OF_PROJECT = Prepared(_LIST.where(yanks.c.project == bindparam("of_project")))
 _DELETE = delete(yanks).where(
     _HERE,
     yanks.c.project == bindparam("of_project"),
@@ -49,7 +50,7 @@ def list(conn: Connection, index_id: int) -> Sequence[Yank]:  # noqa: A001
 def list_project(conn: Connection, index_id: int, project: str) -> Sequence[Yank]:
     """The yanks of a project."""
     values = {"of_index": index_id, "of_project": project}
-    return [Yank(*row) for row in conn.execute(_OF_PROJECT, values)]
+    return [Yank(*row) for row in _OF_PROJECT.all(conn, values)]
 
 
 def put(conn: Connection, index_id: int, yank: Yank) -> None:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 #: Bytes: a smaller page is not worth compressing.
@@ -13,9 +14,9 @@ COMPRESS_BYTES = 512
 #: Bytes: a longer body is sent in pieces, and kept compressed.
 LONG_BYTES = 4 * 1024 * 1024
 #: Bytes: a larger page is compressed quickly, as somebody waits.
-QUICK_BYTES = 512 * 1024
-GZIP_LEVEL = 6
-ZSTD_LEVEL = 6
+QUICK_BYTES = 64 * 1024
+GZIP_LEVEL, QUICK_GZIP_LEVEL = 6, 1
+ZSTD_LEVEL, QUICK_ZSTD_LEVEL = 6, 1
 
 
 def condense(
@@ -57,28 +58,41 @@ def condense(
 def compress(body: bytes, coding: str) -> bytes:
     """`body` in the content coding 'gzip' or 'zstd'; the same bytes each time."""
     if coding == "gzip":
-        return gzip.compress(body, GZIP_LEVEL if len(body) <= QUICK_BYTES else 1, mtime=0)
-    press = _compressor(coding, fast=len(body) > QUICK_BYTES)
-    return bytes(press.compress(body)) + bytes(press.flush())
+        return gzip.compress(body, GZIP_LEVEL if len(body) <= QUICK_BYTES else QUICK_GZIP_LEVEL, mtime=0)
+    # At once: where its length is known, what is short is not made ready for as if it were long.
+    level, zstd = QUICK_ZSTD_LEVEL if len(body) > QUICK_BYTES else ZSTD_LEVEL, _zstd()
+    if zstd is None:
+        import zstandard  # noqa: PLC0415
+
+        return bytes(zstandard.ZstdCompressor(level=level).compress(body))
+    return bytes(zstd.compress(body, level))
 
 
 def _compressor(coding: str, *, fast: bool) -> Any:
     if coding == "gzip":
         return zlib.compressobj(4 if fast else GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    level, zstd = QUICK_ZSTD_LEVEL if fast else ZSTD_LEVEL, _zstd()
+    if zstd is None:
+        import zstandard  # noqa: PLC0415
+
+        return zstandard.ZstdCompressor(level=level).compressobj()
+    return zstd.ZstdCompressor(level=level)
+
+
+@cache  # to look in vain for what is not there takes longer than to compress a page
+def _zstd() -> Any:
+    """The standard library's module; None before Python 3.14."""
     try:
         from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
     except ImportError:
-        import zstandard  # noqa: PLC0415  # before Python 3.14
-
-        return zstandard.ZstdCompressor(level=3 if fast else ZSTD_LEVEL).compressobj()
-    return zstd.ZstdCompressor(level=3 if fast else ZSTD_LEVEL)
+        return None
+    return zstd
 
 
 def unpack(packed: bytes, piece: int) -> Iterable[bytes]:
     """The bytes of a packed body, in pieces of about `piece` bytes."""
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    except ImportError:
+    zstd = _zstd()
+    if zstd is None:
         import io  # noqa: PLC0415
 
         import zstandard  # noqa: PLC0415

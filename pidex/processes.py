@@ -48,8 +48,10 @@ REST_SECONDS = (1.0, 60.0)
 STOP_SECONDS = 5.0
 
 _PR_SET_PDEATHSIG = 1
-#: mallopt's name for the most arenas.
-_M_ARENA_MAX = -8
+#: mallopt's names for the most arenas, and for the size from which on memory is the system's own.
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
+#: Bytes of a block that goes back to the system as soon as it is free: whole pages of upstreams.
+_OWN_BLOCK = 1 << 20
 
 log = logging.getLogger("pidex.processes")
 
@@ -244,7 +246,10 @@ def few_arenas() -> None:
     """
     if sys.platform == "linux":
         with suppress(AttributeError):  # musl
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+            libc = ctypes.CDLL(None)
+            libc.mallopt(_M_ARENA_MAX, 2)
+            # By default the C library raises this to the largest block that was ever freed.
+            libc.mallopt(_M_MMAP_THRESHOLD, _OWN_BLOCK)
 
 
 def raise_file_limit() -> None:

@@ -16,6 +16,7 @@ from pidex.core.interfaces import Clock, Inspector, Mirrored, Upstream
 from pidex.core.model import Entry, File
 from pidex.core.upstreams import Held, UpstreamFile, UpstreamSettings
 from pidex.mirror import records
+from pidex.mirror.ahead import Ahead, key_of
 from pidex.mirror.arrival import Arriving
 from pidex.mirror.connections import Connections
 from pidex.mirror.files import Evicted, Files
@@ -66,6 +67,8 @@ class Mirror(Mirrored):
         self.files = Files(store, Cache(folder), self.pages, self._connections, clock=clock)
         self.files.offline = offline
         self.names = Names(store, self._connections, clock=clock)
+        self._ahead = Ahead(self._fetch_ahead)
+        self.pages.fetched = self._ahead.start
         self._metadata: dict[str, asyncio.Task[bytes]] = {}
 
     # --- for who resolves (core.interfaces.Mirrored) --------------------------------------------------------
@@ -131,10 +134,14 @@ class Mirror(Mirrored):
 
         `NotFound` where there is none even in the whole wheel.
         """
+        key = _key(file)
+        # First: what is no longer on its way is held.
+        found = await self._ahead.find(key)
+        if found is not None and file.metadata_sha256 in (None, hashlib.sha256(found).hexdigest()):
+            return found
         found = await self._connections.in_thread(self.find_metadata, file)
         if found is not None:
             return found
-        key = _key(file)
         flight = self._metadata.get(key)
         if flight is None:
             flight = self._metadata[key] = asyncio.ensure_future(self._fetch_metadata(file, key))
@@ -176,6 +183,7 @@ class Mirror(Mirrored):
 
     async def stop(self) -> None:
         """End what is on its way and let go of the upstreams; they are connected to again when used."""
+        self._ahead.stop()
         for task in list(self._metadata.values()):
             task.cancel()
         await self.files.stop()
@@ -195,13 +203,25 @@ class Mirror(Mirrored):
             raise UpstreamDown(f"The metadata of {file.filename} is not held (offline).")
         data: bytes | None = None
         if not self.offline:
-            client, _ = await self._connections.find(file.origin)
-            listed = await self._connections.in_thread(self._listed, file)
+
+            def look() -> tuple[UpstreamSettings, UpstreamFile]:
+                return self._connections.settings(file.origin), self._listed(file)
+
+            settings, listed = await self._connections.in_thread(look)
+            client = self._connections.client(settings)
             with suppress(NotFound):
                 data = await client.metadata(listed)
         if data is None:
             data = await self._from_wheel(file)
         await self._connections.in_thread(self.store.put_metadata, key, data, self._clock())
+        return data
+
+    async def _fetch_ahead(self, upstream: str, file: UpstreamFile) -> bytes:
+        client, _ = await self._connections.find(upstream)
+        data = await client.metadata(file)
+        await self._connections.in_thread(
+            self.store.put_metadata, key_of(upstream, file), data, self._clock()
+        )
         return data
 
     def _listed(self, file: File) -> UpstreamFile:

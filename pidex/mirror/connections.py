@@ -52,17 +52,27 @@ class Connections:
 
     async def find(self, name: str) -> tuple[Upstream, UpstreamSettings]:
         """The client of an upstream. Raises `NotFound`."""
-        settings = await self.in_thread(self._settings, name)
+        settings = await self.in_thread(self.settings, name)
+        return self.client(settings), settings
+
+    def settings(self, name: str) -> UpstreamSettings:
+        """How an upstream is reached now. It may block. Raises `NotFound`."""
+        settings = self._settings(name)
         if settings is None:
             raise NotFound(f"There is no upstream {name} (any more).")
-        known = self._clients.get(name)
+        return settings
+
+    def client(self, settings: UpstreamSettings) -> Upstream:
+        """The client of an upstream that is reached so. For the running loop."""
+        self.attach()
+        known = self._clients.get(settings.name)
         if known is not None and known[0] == settings:
-            return known[1], settings
+            return known[1]
         client = self._connect(settings)
-        self._clients[name] = (settings, client)
+        self._clients[settings.name] = (settings, client)
         if known is not None:
             self.start(known[1].close())
-        return client, settings
+        return client
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something on the running loop that nobody waits for."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pidex.catalogue.mirrored import PageRow, Store
 from pidex.core.errors import PidexError, UpstreamDown, UpstreamFault
 from pidex.core.interfaces import Clock, Unchanged, Upstream
-from pidex.core.upstreams import Held, UpstreamFile, UpstreamPage
+from pidex.core.upstreams import Held, UpstreamFile, UpstreamPage, UpstreamSettings
 from pidex.mirror import records
 from pidex.mirror.connections import Connections
 
@@ -65,7 +65,7 @@ class HeldPages:
         self._looked: dict[tuple[str, str], tuple[PageRow, float]] = {}
         self.failures: OrderedDict[tuple[str, str], Failure] = OrderedDict()
         self._flights: dict[tuple[str, str], asyncio.Task[None]] = {}
-        #: Called with a page that was fetched, on the loop.
+        #: Called with a page that has come, on the loop.
         self.fetched: Callable[[str, UpstreamPage], None] = lambda _upstream, _page: None
 
     # --- from any thread ------------------------------------------------------------------------------------
@@ -196,18 +196,23 @@ class HeldPages:
     async def _refresh(self, upstream: str, project: str, force: bool) -> None:
         in_thread = self._connections.in_thread
         now = self._clock()
-        row = await in_thread(self._store.find_page, upstream, project)
-        if row is not None and (
-            (row.fresh_until > now and not force) or 0 <= now - row.fetched < FORCED_SECONDS
-        ):
-            return
-        if self._offline:
+
+        def look() -> tuple[PageRow | None, UpstreamPage | None, UpstreamSettings | None]:
+            row = self._store.find_page(upstream, project)
+            if row is not None and (
+                (row.fresh_until > now and not force) or 0 <= now - row.fetched < FORCED_SECONDS
+            ):
+                return row, None, None
+            held = None if row is None or row.body is None else records.head(row.body)
+            return row, held, None if self._offline else self._connections.settings(upstream)
+
+        row, held, settings = await in_thread(look)
+        if settings is None:
             if row is not None:
                 return
             raise UpstreamDown(f"{project} of {upstream} is not held, and nothing is fetched (offline).")
         try:
-            client, settings = await self._connections.find(upstream)
-            held = None if row is None or row.body is None else records.unpack(row.body)
+            client = self._connections.client(settings)
             told = await client.project(project, held)
         except (UpstreamDown, UpstreamFault) as error:
             self._failed(upstream, project, error, row)
@@ -230,30 +235,36 @@ class HeldPages:
             await in_thread(self._store.put_page, upstream, project, absent)
         else:
             self.told["fetched"] += 1
-            await self._hold(client, told, row, settings.max_age)
             self.fetched(upstream, told)
+            await self._hold(client, told, row, settings.max_age)
 
     async def _hold(self, client: Upstream, told: UpstreamPage, row: PageRow | None, max_age: float) -> None:
         """Put a page that has come, with what is known of its files beside what it says."""
         in_thread, now = self._connections.in_thread, self._clock()
-        upstream, project = client.name, told.project
 
-        def put(page: UpstreamPage, seen: records.Sightings) -> None:
-            mended = records.repaired(page, seen)
-            digest, body = records.pack(mended)
-            packed = records.pack_sightings(seen)
-            row = PageRow(now, now + max_age, digest, body, packed)
-            self._store.put_page(upstream, project, row)
-            self._remember((upstream, project), digest, mended)
-            self._look((upstream, project), row._replace(body=None, seen=None), now)
+        def sight() -> tuple[records.Sightings, Sequence[UpstreamFile]]:
+            before = records.unpack_sightings(None if row is None else row.seen)
+            seen = records.sight(told, before, int(now * 1_000_000))
+            vague = records.vague(told, seen)[-DESCRIBED_FILES:]
+            if not vague:  # as of nearly all: then one turn in a thread does
+                self._put(client.name, told, seen, now, max_age)
+            return seen, vague
 
-        before = records.unpack_sightings(None if row is None else row.seen)
-        seen = records.sight(told, before, int(now * 1_000_000))
-        vague = records.vague(told, seen)[-DESCRIBED_FILES:]
+        seen, vague = await in_thread(sight)
         if vague:
-            answers = await self._describe(client, vague)
-            seen = records.described(seen, answers)
-        await in_thread(put, told, seen)
+            described = records.described(seen, await self._describe(client, vague))
+            await in_thread(self._put, client.name, told, described, now, max_age)
+
+    def _put(
+        self, upstream: str, told: UpstreamPage, seen: records.Sightings, now: float, max_age: float
+    ) -> None:
+        key = (upstream, told.project)
+        mended = records.repaired(told, seen)
+        digest, body = records.pack(mended)
+        row = PageRow(now, now + max_age, digest, body, records.pack_sightings(seen))
+        self._store.put_page(*key, row)
+        self._remember(key, digest, mended)
+        self._look(key, row._replace(body=None, seen=None), now)
 
     async def _describe(self, client: Upstream, files: Sequence[UpstreamFile]) -> Sequence[UpstreamFile]:
         """The files with what their upstream says of each alone, as far as that comes in time."""

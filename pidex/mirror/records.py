@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
+from msgspec import structs
 
 from pidex.core.upstreams import UNKNOWN, UpstreamFile, UpstreamPage
 
@@ -26,9 +27,19 @@ class Sighting(msgspec.Struct, array_like=True, frozen=True):
     asked: bool = False
 
 
+class _Head(msgspec.Struct):
+    """What of a page its upstream is asked with."""
+
+    project: str
+    name: str
+    etag: str | None = None
+    last_modified: str | None = None
+
+
 Sightings = Mapping[str, Sighting]
 
 _decode_page = msgspec.msgpack.Decoder(UpstreamPage)
+_decode_head = msgspec.msgpack.Decoder(_Head)
 _decode_seen = msgspec.msgpack.Decoder(dict[str, Sighting])
 
 
@@ -44,6 +55,15 @@ def unpack(body: bytes) -> UpstreamPage | None:
         return _decode_page.decode(body)
     except (msgspec.MsgspecError, ValueError):
         return None
+
+
+def head(body: bytes) -> UpstreamPage | None:
+    """The page without its files, for asking whether it has changed; None as `unpack`."""
+    try:
+        said = _decode_head.decode(body)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return UpstreamPage(said.project, said.name, etag=said.etag, last_modified=said.last_modified)
 
 
 def pack_sightings(sightings: Sightings) -> bytes | None:
@@ -70,7 +90,7 @@ def sight(page: UpstreamPage, before: Sightings, now: int) -> Sightings:
             continue
         yanked = 0 if file.yanked is None else (old.yanked if old and old.yanked else now)
         if old is not None and old.url == file.url:
-            found[file.filename] = msgspec.structs.replace(old, yanked=yanked)
+            found[file.filename] = structs.replace(old, yanked=yanked)
         else:
             seen = now if old is None else old.seen
             found[file.filename] = Sighting(seen, yanked, file.url)
@@ -105,14 +125,14 @@ def described(sightings: Sightings, told: Sequence[UpstreamFile]) -> Sightings:
     for file in told:
         known = found[file.filename]
         time = file.upload_time if file.time_source == "last-modified" else UNKNOWN
-        found[file.filename] = msgspec.structs.replace(known, size=file.size, time=time, asked=True)
+        found[file.filename] = structs.replace(known, size=file.size, time=time, asked=True)
     return found
 
 
 def _repaired(file: UpstreamFile, known: Sighting) -> UpstreamFile:
     size = known.size if file.size == UNKNOWN else file.size
     if file.upload_time != UNKNOWN:
-        return file if size == file.size else replace(file, size=size)
+        return file if size == file.size else structs.replace(file, size=size)
     if known.time != UNKNOWN:
-        return replace(file, size=size, upload_time=known.time, time_source="last-modified")
-    return replace(file, size=size, upload_time=known.seen, time_source="seen")
+        return structs.replace(file, size=size, upload_time=known.time, time_source="last-modified")
+    return structs.replace(file, size=size, upload_time=known.seen, time_source="seen")

@@ -168,8 +168,12 @@ async def _metadata(site: Site, call: Call, digest: str, filename: str) -> None:
     if project is None:
         raise NotFound(f"There is no file {filename} here.")
 
+    located: list[File] = []  # not looked for again when its metadata has been fetched
+
     def build() -> Built:
-        file = site.resolver.locate(call.index, digest, filename, by=call.by)
+        if not located:
+            located.append(site.resolver.locate(call.index, digest, filename, by=call.by))
+        file = located[0]
         if file.metadata_sha256 is None and not file.announced:
             raise NotFound(f"{filename} has no .metadata beside it.")
         data = site.resolver.metadata(call.index, file, by=call.by)

@@ -33,15 +33,18 @@ def routes(site: Site, uploads: upload.Uploads, home: Answer | None = None) -> S
         "/favicon.ico": operations.icon,
         "/robots.txt": operations.robots,
     }
+    #: What installers ask for: each route before it would be tried first.
+    first: dict[str, Answer] = {
+        "/simple/{name}/": listings.project,
+        "/packages/{one}/{two}/{rest}/{filename}": downloads.download,
+    }
     below: dict[str, Answer] = {
         "/": home if home is not None and site.options.welcome is None else operations.welcome,
         "/simple": listings.slash,
         "/simple/": listings.names,
         "/simple/{name}": listings.project,
-        "/simple/{name}/": listings.project,
         "/packages": listings.slash,
         "/packages/": listings.flat,
-        "/packages/{one}/{two}/{rest}/{filename}": downloads.download,
         "/packages/{path:path}": downloads.find,
         "/pypi": upload.classifiers,
         "/pypi/": upload.classifiers,
@@ -62,6 +65,7 @@ def routes(site: Site, uploads: upload.Uploads, home: Answer | None = None) -> S
         "/{name}/": listings.short,
     }
     return [
+        *(Route(path, _Endpoint(site, uploads, answer)) for path, answer in first.items()),
         *(Route(path, _Endpoint(site, uploads, answer, own=True)) for path, answer in own.items()),
         *(Route(path, _Endpoint(site, uploads, answer)) for path, answer in below.items()),
     ]

@@ -13,7 +13,7 @@ import pytest
 
 from pidex.app.known import settle
 from tests import samples
-from tests.upstreams import LocalUpstream, local_upstream
+from tests.upstreams import LocalUpstream, Request, local_upstream
 from tests.web.driver import JSON, House, file_url, listed
 
 BIG = samples.wheel("big", "1.0", files={"big/data.bin": random.Random(1).randbytes(2_000_000)})
@@ -37,6 +37,18 @@ def house(tmp_path: Path, upstream: LocalUpstream) -> Iterator[House]:
         settle(built.pidex.catalogue, built.pidex.settings, built.pidex.clock)
         yield built
         built.run(built.pidex.mirror.stop())
+
+
+def wheels(upstream: LocalUpstream) -> list[Request]:
+    """The requests for wheels, without those for what lies beside them."""
+    return [each for each in upstream.requests(".whl") if each.path.endswith(".whl")]
+
+
+def rested(house: House, project: str) -> None:
+    """Have nothing on its way any more that is fetched ahead of who asks for it."""
+    for file in house.get(f"/simple/{project}/", JSON).json()["files"]:
+        if file["core-metadata"]:
+            assert house.get(f"{file['url'].removeprefix('../..')}.metadata").status == 200
 
 
 def stale(house: House) -> None:
@@ -82,7 +94,7 @@ def test_a_file_is_fetched_once_and_served_as_its_own(house: House, upstream: Lo
         assert answer.complete
         assert answer.body == BIG[1]
         assert answer.headers["etag"] == f'"{hashlib.sha256(BIG[1]).hexdigest()}"'
-    assert len(upstream.requests(".whl")) == 1
+    assert len(wheels(upstream)) == 1
     part = house.get(url, range="bytes=5-14")
     assert part.status == 206
     assert part.body == BIG[1][5:15]
@@ -93,15 +105,16 @@ def test_a_head_or_a_range_needs_no_whole_answer_first(house: House, upstream: L
     url = file_url(house, "big")
     head = house.head(url)
     assert (head.status, head.headers["content-length"]) == (200, str(len(BIG[1])))
-    assert upstream.requests(".whl") == []
+    assert wheels(upstream) == []
     part = house.get(url, range="bytes=-10")
     assert part.status == 206
     assert part.body == BIG[1][-10:]
-    assert len(upstream.requests(".whl")) == 1
+    assert len(wheels(upstream)) == 1
 
 
 def test_other_bytes_are_cut_off_put_away_and_reported(house: House, upstream: LocalUpstream) -> None:
     url = file_url(house, "big")
+    rested(house, "big")
     upstream.fault("flip", ".whl", times=1)
     answer = house.get(url)
     assert answer.status in (200, 502)
@@ -134,7 +147,8 @@ def test_metadata_is_served_as_announced(house: House, upstream: LocalUpstream) 
     for answer in answers:
         assert answer.status == 200
         assert hashlib.sha256(answer.body).hexdigest() == file["core-metadata"]["sha256"]
-    assert len(upstream.requests(".metadata")) == 1
+    name = url.rpartition("/")[2]
+    assert len(upstream.requests(f"{name}.metadata")) == 1
 
 
 @pytest.mark.parametrize("shape", ["bare", "nginx", "devpi", "pypiserver"])
@@ -224,7 +238,7 @@ def test_the_catalogue_of_what_is_held_may_vanish_in_between(house: House, upstr
     house.site.pages.shelf.clear()
     house.site.files.drop_project(None, None)
     assert house.get(url).body == PACKAGES[0][1]
-    assert len(upstream.requests(".whl")) == 1, "the bytes are still there"
+    assert len(wheels(upstream)) == 1, "the bytes are still there"
 
 
 def test_kinds_of_file_that_we_do_not_know_are_passed_on(tmp_path: Path) -> None:
@@ -264,6 +278,7 @@ def test_metrics_tell_what_is_held_and_how_upstreams_do(house: House, upstream: 
     url = file_url(house, "alpha")
     for _ in range(2):
         assert house.get(url).complete
+    rested(house, "alpha")
     told = numbers(house)
     assert told['pidex_mirror_pages_total{outcome="fetched"}'] == 1
     assert told['pidex_mirror_pages_total{outcome="held"}'] >= 1
@@ -273,8 +288,10 @@ def test_metrics_tell_what_is_held_and_how_upstreams_do(house: House, upstream: 
     answered = told[f'pidex_upstream_requests_total{{outcome="200",upstream="{name}"}}']
     assert answered == len(upstream.log) == told["pidex_upstream_answer_seconds_count"]
     assert told[f'pidex_upstream_wait_seconds_total{{upstream="{name}"}}'] > 0
+    url = file_url(house, "big")
+    rested(house, "big")
     upstream.fault("flip", "big-1.0", times=1)
-    house.get(file_url(house, "big"))
+    house.get(url)
     until(house, lambda: numbers(house).get('pidex_mirror_files_total{outcome="wrong"}') == 1)
     upstream.stop()
     stale(house)

@@ -13,11 +13,12 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
 import aiohttp
+from msgspec import structs
 
 from pidex.backends.upstream import links
 from pidex.backends.upstream.bodies import METADATA_BYTES, NAMES_BYTES, PAGE_BYTES, Unpacking
 from pidex.backends.upstream.requests import Requests, Told
-from pidex.core import archives, remotewheels, upstreampages
+from pidex.core import archives, names, remotewheels, upstreampages
 from pidex.core.answers import Body
 from pidex.core.destinations import shown
 from pidex.core.errors import BadName, NotFound, Unsound, UpstreamDown, UpstreamFault
@@ -39,6 +40,11 @@ DESCRIBED_AT_ONCE = 8
 SMALL_WHEEL = 1 << 20
 #: Characters of a tag that is kept.
 MAX_TAG = 500
+#: The first lines of metadata as every tool writes them.
+_HEAD = re.compile(
+    rb"Metadata-Version: [0-9.]{1,9}\nName: ([A-Za-z0-9._-]{1,200})\n"
+    rb"Version: ([A-Za-z0-9.!+]{1,200})\n(?![ \t])"
+)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
@@ -156,9 +162,9 @@ class HttpUpstream:
         async with self._describing:
             size, modified = await self._head(file)
         if file.size == UNKNOWN:
-            file = replace(file, size=size)
+            file = structs.replace(file, size=size)
         if file.upload_time == UNKNOWN and modified != UNKNOWN:
-            file = replace(file, upload_time=modified, time_source="last-modified")
+            file = structs.replace(file, upload_time=modified, time_source="last-modified")
         return file
 
     async def _head(self, file: UpstreamFile) -> tuple[int, int]:
@@ -316,7 +322,12 @@ class Download:
 
 
 def _agreed(data: bytes, filename: str) -> bytes:
+    head = _HEAD.match(data)
     try:
+        if head is not None and filename.endswith(".whl"):
+            named = names.parse(filename)
+            if names.normalize(head[1].decode()) == named.project and head[2].decode() == named.version:
+                return data  # as nearly always: then it need not be taken apart
         return archives.agreed(data, filename)
     except (Unsound, BadName) as error:
         raise UpstreamFault(f"The metadata of {filename} is of something else: {error}.") from None

@@ -8,20 +8,16 @@ import shutil
 import statistics
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import peers, servers
+from bench import crowds, peers, servers
 from bench.report import Figure, Row, Table, note
 from bench.servers import Server, free_port
 from pidex.app.known import url_of
-from tests import samples
-from tests.upstreams import LocalUpstream
 
 #: What is resolved: 198 packages in November 2026.
 REQUIREMENTS = ("jupyterlab", "apache-airflow", "fastapi[standard]")
@@ -31,8 +27,6 @@ RECORDING = peers.HOME / "recording"
 LATENCY, BANDWIDTH = 0.05, 12_500_000
 #: Seconds that one run of a client may take, through whatever mirror.
 PATIENCE = 900
-#: MB of the big wheel, and clients that want it at once.
-BIG_MEGABYTES, CLIENTS = 200, 50
 
 PIDEX, PROXPI, DEVPI, DIRECT = "pidex", "proxpi", "devpi", "direct"
 
@@ -50,21 +44,126 @@ NETWORKS = (
     Network("an upstream beside it", 0.0, None),
     Network("an upstream 50 ms away, 100 Mbit/s a connection", LATENCY, BANDWIDTH),
 )
+#: Where every single time goes as it is measured, a JSON object a line: a run that is cut off is not lost.
+TIMES = peers.HOME / "mirror.jsonl"
+#: Minutes after which nothing more is asked of the peers, which take most of the time. 0: no limit.
+MINUTES = float(os.environ.get("PIDEX_BENCH_MINUTES", "0"))
+
+
+class Times:
+    """What was measured: seconds by row and server, processor seconds and memory of servers."""
+
+    def __init__(self) -> None:
+        self.pins = (RECORDING / "pins.txt").read_text()
+        self.seconds: dict[tuple[str, str, str], list[float]] = {}
+        self.processor: dict[tuple[str, str, str], list[float]] = {}
+        self.memory: dict[tuple[str, str], int] = {}
+        self.bad: dict[str, int] = {}
+        self._began = time.monotonic()
+
+    @property
+    def spent(self) -> bool:
+        """Whether there is no time left for peers."""
+        return bool(MINUTES) and time.monotonic() - self._began > MINUTES * 60
+
+    def take(
+        self, network: str, row: str, name: str, act: Callable[[str], object], url: str, server: Server | None
+    ) -> None:
+        """Do something once, and keep how long it took."""
+        worked, before = _processor(server), time.perf_counter()
+        told = act(url)
+        seconds = time.perf_counter() - before
+        worked = _processor(server) - worked
+        self.seconds.setdefault((network, row, name), []).append(seconds)
+        self.processor.setdefault((network, row, name), []).append(worked)
+        if isinstance(told, str) and told != self.pins:
+            self.bad[name] = self.bad.get(name, 0) + 1
+            note(f"{name}: another resolution than the direct one")
+        size = 0
+        if server is not None:
+            size = max(server.memory()[1:] or server.memory())
+            self.memory[network, name] = max(self.memory.get((network, name), 0), size)
+        with TIMES.open("a") as log:
+            log.write(json.dumps([network, row, name, seconds, worked, size]) + "\n")
+
+    def table(self, network: Network, rows: Sequence[str]) -> Table:
+        """The medians."""
+        table = Table(f"198 packages, {network.title}, seconds", [PIDEX, DIRECT, PROXPI, DEVPI])
+        for what in rows:
+            for heat in HEATS:
+                figures = {}
+                for name in table.servers:
+                    row = f"{what}, {heat if name != DIRECT else HEATS[0]}"
+                    found = self.seconds.get((network.title, row, name))
+                    if found:
+                        figures[name] = statistics.median(found)
+                reach = "pidex / direct at most 1.3" if heat == "cold" else "pidex / direct at most 1"
+                table.rows.append(Row(f"{what}, {heat}", reach, figures, dict(self.bad)))
+        return table
+
+
+HEATS = ("cold", "warm")
+UV_RESOLVES, UV_DOWNLOADS, PIP_DOWNLOADS = "uv resolves", "uv downloads", "pip downloads"
 
 
 def measure(home: Path, rounds: int, others: int) -> tuple[list[Table], list[Figure]]:
-    """`rounds` of pidex and of direct access, `others` of the peers."""
+    """`rounds` of pidex and of direct access, `others` of the peers and of pip, which is slow."""
     record()
-    tables, figures = [], []
+    times = Times()
+    acts: dict[str, Callable[[str], object]] = {
+        UV_RESOLVES: lambda url: _resolve(url, home),
+        UV_DOWNLOADS: lambda url: _fetch_uv(url, home, times.pins),
+        PIP_DOWNLOADS: lambda url: _fetch_pip(url, home, times.pins),
+    }
     for network in NETWORKS:
-        table = Table(f"198 packages, {network.title}, seconds", [PIDEX, DIRECT, PROXPI, DEVPI])
         with _upstream(network) as upstream:
-            memory = _table(home, upstream, table, rounds, others)
-        tables.append(table)
-        for name, size in memory.items():
-            figures.append(Figure(f"memory of {name} after it, {network.title}", f"{size / 2**20:.0f} MB"))
-    figures += herd(home)
+            for number in range(rounds):
+                note(f"{network.title}: round {number + 1}")
+                for what, act in acts.items():
+                    if what != PIP_DOWNLOADS or number < others:
+                        times.take(network.title, f"{what}, {HEATS[0]}", DIRECT, act, upstream, None)
+                        _through(home, PIDEX, _pidex, times, network, what, act, upstream)
+    figures = crowds.bystanders(home, _pidex, _playing) + crowds.herd(home, _pidex)
+    for network in NETWORKS:
+        with _upstream(network) as upstream:
+            for _ in range(others):
+                for name, start in ((PROXPI, _proxpi), (DEVPI, _devpi)):
+                    for what, act in acts.items():
+                        if not times.spent and (name == PROXPI or what == UV_RESOLVES):
+                            _through(home, name, start, times, network, what, act, upstream)
+    tables = [times.table(network, [*acts]) for network in NETWORKS]
+    for (title, name), size in times.memory.items():
+        figures.append(Figure(f"memory of {name} at most, {title}", f"{size / 2**20:.0f} MB", "150 MB"))
+    for (title, row, name), found in times.processor.items():
+        if name == PIDEX and row.startswith(UV_RESOLVES):
+            words = f"{statistics.median(found):.1f} s"
+            figures.append(Figure(f"processor time of {name}, {row}, {title}", words))
     return tables, figures
+
+
+def _through(
+    home: Path,
+    name: str,
+    start: Callable[[Path, str], AbstractContextManager[tuple[Server, str]]],
+    times: Times,
+    network: Network,
+    what: str,
+    act: Callable[[str], object],
+    upstream: str,
+) -> None:
+    """One act through a mirror that has nothing, and again."""
+    place = home / f"{name}-mirror"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    note(f"{name}: {what}")
+    with start(place, upstream) as (server, url):
+        for heat in HEATS:
+            times.take(network.title, f"{what}, {heat}", name, act, url, server)
+
+
+def _processor(server: Server | None) -> float:
+    """Seconds of processor time that a server and its descendants have used."""
+    return 0.0 if server is None else sum(servers.processor(server))
 
 
 def record() -> None:
@@ -80,54 +179,6 @@ def record() -> None:
         _fetch_uv(upstream, RECORDING, resolved)
         _fetch_pip(upstream, RECORDING, resolved)
         pins.write_text(resolved)
-
-
-def _table(home: Path, upstream: str, table: Table, rounds: int, others: int) -> dict[str, int]:
-    pins = (RECORDING / "pins.txt").read_text()
-    found: dict[tuple[str, str], list[float]] = {}
-    bad: dict[str, int] = {}
-    memory: dict[str, int] = {}
-
-    def timed(name: str, what: str, act: Callable[[str], object], url: str) -> None:
-        before = time.perf_counter()
-        told = act(url)
-        found.setdefault((what, name), []).append(time.perf_counter() - before)
-        if isinstance(told, str) and told != pins:
-            bad[name] = bad.get(name, 0) + 1
-            note(f"{name}: another resolution than the direct one")
-
-    acts: dict[str, Callable[[str], object]] = {
-        "uv resolves": lambda url: _resolve(url, home),
-        "uv downloads": lambda url: _fetch_uv(url, home, pins),
-        "pip downloads": lambda url: _fetch_pip(url, home, pins),
-    }
-    for number in range(rounds):
-        note(f"{table.title}: round {number + 1}")
-        for what, act in acts.items():
-            timed(DIRECT, f"{what}, cold", act, upstream)
-        for name, start in (("pidex", _pidex), ("proxpi", _proxpi), ("devpi", _devpi)):
-            if number >= (rounds if name == PIDEX else others):
-                continue
-            for what, act in acts.items():
-                if what.startswith("pip") and name != PIDEX and number:
-                    continue
-                place = home / f"{name}-mirror"
-                shutil.rmtree(place, ignore_errors=True)
-                place.mkdir()
-                with start(place, upstream) as (server, url):
-                    timed(name, f"{what}, cold", act, url)
-                    timed(name, f"{what}, warm", act, url)
-                    memory[name] = max(memory.get(name, 0), *server.memory()[1:], server.memory()[0])
-    for what in acts:
-        for heat in ("cold", "warm"):
-            figures = {
-                name: statistics.median(found[f"{what}, {heat}" if name != DIRECT else f"{what}, cold", name])
-                for name in table.servers
-                if (f"{what}, {heat}" if name != DIRECT else f"{what}, cold", name) in found
-            }
-            reach = "pidex / direct at most 1.3" if heat == "cold" else "pidex / direct at most 1"
-            table.rows.append(Row(f"{what}, {heat}", reach, figures, dict(bad)))
-    return memory
 
 
 # --- clients ------------------------------------------------------------------------------------------------
@@ -183,10 +234,10 @@ def _fetch_pip(index: str, home: Path, pins: str) -> None:
 
 
 @contextmanager
-def _started(network: Network, *more: str) -> Iterator[str]:
-    """The recording as an upstream: the URL of its simple API."""
+def _started(network: Network, *more: str, store: Path = RECORDING) -> Iterator[str]:
+    """A recording as an upstream: the URL of its simple API."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.recording", str(RECORDING), "--port", str(port)]
+    command = [sys.executable, "-m", "bench.recording", str(store), "--port", str(port)]
     command += ["--latency", str(network.latency), *more]
     if network.bandwidth is not None:
         command += ["--bandwidth", str(network.bandwidth)]
@@ -206,10 +257,17 @@ def _upstream(network: Network) -> Iterator[str]:
 
 
 @contextmanager
+def _playing(store: Path) -> Iterator[str]:
+    with _started(NETWORKS[0], store=store) as url:
+        yield url
+
+
+@contextmanager
 def _pidex(place: Path, upstream: str) -> Iterator[tuple[Server, str]]:
     folder = place / "packages"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     server = servers.pidex(folder, place / "data", "--upstream", upstream, workers=1)
+    server.command.remove("--no-access-log")
     server.start()
     try:
         server.await_ok("/-/health")
@@ -243,53 +301,3 @@ def _devpi(place: Path, upstream: str) -> Iterator[tuple[Server, str]]:
         yield server, f"http://127.0.0.1:{server.port}/root/mirror/+simple/"
     finally:
         server.stop()
-
-
-# --- many clients, one file ---------------------------------------------------------------------------------
-
-
-def herd(home: Path) -> list[Figure]:
-    """One big wheel that nobody has asked for before, and many clients that want it at once."""
-    note(f"{CLIENTS} clients, one wheel of {BIG_MEGABYTES} MB")
-    upstream = LocalUpstream()
-    data = os.urandom(BIG_MEGABYTES * 1024 * 1024)
-    upstream.add(samples.wheel("big", "1.0", files={"big/data.bin": data}))
-    with ExitStack() as stack:
-        stack.enter_context(upstream)
-        place = home / "herd"
-        place.mkdir()
-        server, url = stack.enter_context(_pidex(place, upstream.url))
-        with urllib.request.urlopen(
-            urllib.request.Request(f"{url}big/", headers={"Accept": "application/vnd.pypi.simple.v1+json"})
-        ) as answer:
-            file = json.load(answer)["files"][0]
-        before = max(server.memory()[1:])
-        peak, done = [before], threading.Event()
-
-        def weigh() -> None:
-            while not done.wait(0.1):
-                peak.append(max(server.memory()[1:]))
-
-        watcher = threading.Thread(target=weigh)
-        watcher.start()
-        target = f"http://127.0.0.1:{server.port}/{file['url'].removeprefix('../../')}"
-        began = time.perf_counter()
-        clients = [
-            subprocess.Popen(f"curl -sS {target} | sha256sum", shell=True, stdout=subprocess.PIPE, text=True)
-            for _ in range(CLIENTS)
-        ]
-        right = sum(file["hashes"]["sha256"] in client.communicate()[0] for client in clients)
-        seconds = time.perf_counter() - began
-        done.set()
-        watcher.join()
-        fetches = len(upstream.requests(".whl", "GET"))
-    return [
-        Figure(
-            f"{CLIENTS} cold clients of a {BIG_MEGABYTES} MB wheel: right answers", str(right), str(CLIENTS)
-        ),
-        Figure("upstream fetches for them", str(fetches), "1"),
-        Figure(
-            "memory of the worker before and at most", f"{before / 2**20:.0f}, {max(peak) / 2**20:.0f} MB"
-        ),
-        Figure("bytes sent a second", f"{CLIENTS * BIG_MEGABYTES / seconds:,.0f} MB/s"),
-    ]

@@ -145,6 +145,20 @@ def _resident(pid: int) -> int:
     return int(match[1]) * 1024 if match else 0
 
 
+def processor(server: Server) -> list[float]:
+    """Seconds of processor time that the process and each of its descendants have used, itself first."""
+    assert server.process is not None
+    ticks = os.sysconf("SC_CLK_TCK")
+    used = []
+    for pid in (server.process.pid, *_descendants(server.process.pid)):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        used.append((int(fields[11]) + int(fields[12])) / ticks)
+    return used
+
+
 def unread(data: Path) -> tuple[int, int]:
     """(places not looked into yet, places known) from the catalogue of a running pidex."""
     for catalogue in sorted(data.glob("*.db")):

@@ -121,11 +121,16 @@ class Caddy(Proxy):
             pytest.skip("NOT TESTED: Caddy is not installed (Debian's package caddy)")
         self.port = free_port()
         (home / "Caddyfile").write_text(
-            "{\n admin off\n auto_https off\n persist_config off\n log {\n  level ERROR\n }\n}\n"
+            "{\n admin off\n auto_https off\n log {\n  output discard\n }\n}\n"
             f"http://:{self.port} {{\n bind 127.0.0.1\n reverse_proxy 127.0.0.1:{server.port}\n}}\n"
         )
         self.command = [program, "run", "--config", str(home / "Caddyfile"), "--adapter", "caddyfile"]
-        self.environ = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home)}
+        self.environ = {
+            **os.environ,
+            "HOME": str(home),
+            "XDG_DATA_HOME": str(home),
+            "XDG_CONFIG_HOME": str(home),
+        }
 
 
 def rested(read: Callable[[], str]) -> str:

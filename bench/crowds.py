@@ -160,7 +160,7 @@ def herd(home: Path, start: Start) -> list[Figure]:
         seconds = time.perf_counter() - began
         done.set()
         watcher.join()
-        fetches = len(upstream.requests(".whl", "GET"))
+        fetches = sum(each.path.endswith(".whl") for each in upstream.requests("", "GET"))
     return [
         Figure(
             f"{CLIENTS} cold clients of a {BIG_MEGABYTES} MB wheel: right answers", str(right), str(CLIENTS)

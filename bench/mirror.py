@@ -104,6 +104,8 @@ class Times:
 
 HEATS = ("cold", "warm")
 UV_RESOLVES, UV_DOWNLOADS, PIP_DOWNLOADS = "uv resolves", "uv downloads", "pip downloads"
+#: What is asked of peers: all of it would take an hour.
+ASKED_OF = {PROXPI: (UV_RESOLVES, UV_DOWNLOADS), DEVPI: (UV_RESOLVES,)}
 
 
 def measure(home: Path, rounds: int, others: int) -> tuple[list[Table], list[Figure]]:
@@ -129,7 +131,7 @@ def measure(home: Path, rounds: int, others: int) -> tuple[list[Table], list[Fig
             for _ in range(others):
                 for name, start in ((PROXPI, _proxpi), (DEVPI, _devpi)):
                     for what, act in acts.items():
-                        if not times.spent and (name == PROXPI or what == UV_RESOLVES):
+                        if not times.spent and what in ASKED_OF[name]:
                             _through(home, name, start, times, network, what, act, upstream)
     tables = [times.table(network, [*acts]) for network in NETWORKS]
     for (title, name), size in times.memory.items():

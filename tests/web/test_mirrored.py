@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xmlrpc.client import dumps, loads
 
 import pytest
 
@@ -317,6 +318,27 @@ def test_what_an_upstream_says_of_a_whole_project_is_passed_on(house: House, ups
     assert told["files"] == []
     house.site.files.drop_project(None, None)  # ten seconds later
     assert house.get(url).status in (403, 404)
+
+
+def test_a_search_finds_what_is_held_and_a_feed_tells_of_it(house: House, upstream: LocalUpstream) -> None:
+    def hits() -> list[dict[str, object]]:
+        call = dumps(({"name": "alp"},), "search").encode()
+        answer = house.run(house.ask("/pypi", [("content-type", "text/xml")], method="POST", body=call))[0]
+        assert answer.status == 200
+        found: list[dict[str, object]] = loads(answer.body)[0][0]  # type: ignore[assignment]
+        return found
+
+    assert hits() == []
+    assert upstream.log == []
+    feed = house.get("/rss/project/alpha/releases.xml")
+    assert [word in feed.text for word in ("alpha 2.0", "alpha 1.0", "/project/alpha/2.0/")] == [True] * 3
+    assert house.get("/pypi/alpha/json").status == 200
+    asked = len(upstream.log)
+    stale(house)
+    (hit,) = hits()
+    assert (hit["name"], hit["version"], hit["summary"]) == ("alpha", "2.0", "A sample")
+    house.run(asyncio.sleep(0))
+    assert len(upstream.log) == asked, "a search has nothing confirmed"
 
 
 def until(house: House, condition: Callable[[], bool]) -> None:

@@ -145,6 +145,7 @@ class Catalogue:
         self._engine.dispose()
 
     def _here(self, engine: Engine) -> Engine:
+        self._board.check()
         # A forked child must not speak on its parent's connections.
         if self._pid != os.getpid():
             self._engine.dispose(close=False)

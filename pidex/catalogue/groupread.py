@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import URL
 
 from pidex.catalogue.connections import arguments
-from pidex.catalogue.probe import STAMP
+from pidex.catalogue.probe import AWAY, RETRY_SECONDS, STAMP
 from pidex.core.errors import CatalogueError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 3.0
 #: Seconds between two tries to reach a database that is away: doubling from the first to the second.
 REST_SECONDS = (0.1, 1.0)
-#: What clients are told to wait, in seconds.
-RETRY_SECONDS = 1
+#: Seconds after a failure in which nobody else in this process tries.
+REFUSED_SECONDS = 1.5
 
 _NAME = b"pidex_stamp"
 
@@ -48,7 +48,7 @@ class GroupRead:
         self._asked: list[Future[int]] = []  # for the next query
         self._answered: list[Future[int]] = []  # for the one under way
         self._busy = False
-        self._rest, self._rested = REST_SECONDS[0], 0.0
+        self._rest, self._rested, self._failed = REST_SECONDS[0], 0.0, 0.0
         self._away: float | None = None  # since when
         self._alarm: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -66,6 +66,13 @@ class GroupRead:
             # Who asks in this same turn of the loop is served by the same query.
             loop.call_soon(self._begin)
         return future
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the database was away a moment ago, or is being reached: others need not wait for it."""
+        return self._away is not None and (
+            self._connecting is not None or monotonic() < self._failed + REFUSED_SECONDS
+        )
 
     def close(self) -> None:
         """Let the connection go; who waits is refused."""
@@ -210,14 +217,13 @@ class GroupRead:
         return link
 
     def _note(self, error: Exception) -> None:
+        self._failed = monotonic()
         if self._away is None:
             self._away = monotonic()
             log.error("The catalogue %s does not answer: %s", self._name, str(error).strip())
 
     def _refusal(self) -> CatalogueError:
-        return CatalogueError(
-            "The catalogue does not answer now. Try again in a moment.", retry_after=RETRY_SECONDS
-        )
+        return CatalogueError(AWAY, retry_after=RETRY_SECONDS)
 
     def _refuse(self, error: CatalogueError) -> None:
         waiting, self._answered, self._asked = [*self._answered, *self._asked], [], []

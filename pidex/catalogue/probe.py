@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 from pidex.catalogue import indexes, journal
 from pidex.catalogue.connections import BUSY_SECONDS
 from pidex.catalogue.refusals import translated
+from pidex.core.errors import CatalogueError
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -28,6 +29,8 @@ MAX_CHANGES = 10_000
 
 #: Seconds for which a stamp that was read for somebody else is as good as an own one: what one request takes.
 FRESH_SECONDS = 1.0
+#: What is said while the database is away, and how long clients are told to wait, in seconds.
+AWAY, RETRY_SECONDS = "The catalogue does not answer now. Try again in a moment.", 1
 #: Raised by every writing transaction, and by each change that it makes: it never goes down.
 STAMP = "select sum(value)::bigint from counters"
 
@@ -126,6 +129,14 @@ class Board:
     def post(self, stamp: int) -> None:
         """Note a stamp that was read just now."""
         self.stamp, self.at, self.pid = stamp, monotonic(), os.getpid()
+
+    def check(self) -> None:
+        """Raise `CatalogueError` while the group read knows that the database is away.
+
+        A thread that asks itself may wait for an answer as long as the network does.
+        """
+        if self.group is not None and self.pid == os.getpid() and self.group.refuses:
+            raise CatalogueError(AWAY, retry_after=RETRY_SECONDS)
 
     def close(self) -> None:
         """End the group read, if there is one."""

@@ -334,10 +334,12 @@ class Site:
         return Unauthenticated("Sign in to see whether that is here: there may be more for you than for all.")
 
     async def _refuse(self, call: Call, error: PidexError, more: Any = None) -> None:
-        try:
-            private = bool(call.index) and not self.gate.is_open(call.index)
-        except PidexError:  # the catalogue is away: nobody knows
-            private = True
+        private = bool(call.index)
+        if private and not isinstance(error, CatalogueError):  # else nobody knows, and asking may take long
+            try:
+                private = not self.gate.is_open(call.index)
+            except CatalogueError:
+                private = True
         # Below the API its description says how it refuses, also what no route ever sees.
         described = call.path.startswith(f"{self.options.prefix}/-/api/")
         accept = "application/problem+json" if described else call.accept

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from tests import samples
 from tests.cluster.nodes import OWNER, Database, basic
 from tests.conftest import server_programs
+from tests.walks.server import family
 from tests.web.driver import JSON, House, file_url
 
 pytestmark = pytest.mark.postgres
@@ -48,3 +51,33 @@ def test_while_the_database_is_away_nothing_is_answered_from_memory(tmp_path: Pa
             time.sleep(0.05)
         assert (answer.status, answer.body) == (200, page.body)
         assert house.get(file).status == 200
+
+
+def test_a_database_that_hangs_is_one_that_is_away(tmp_path: Path) -> None:
+    """As behind a network that is cut: no connection breaks, and no answer comes."""
+    programs = server_programs()
+    if programs is None:
+        pytest.skip("NOT TESTED on PostgreSQL: no initdb in /usr/lib/postgresql/*/bin (Debian: postgresql)")
+    pytest.importorskip("psycopg", reason="NOT TESTED on PostgreSQL: psycopg is not installed")
+    with (
+        contextlib.closing(Database(programs)) as database,
+        House(tmp_path, samples.wheel("demo", "1.0"), catalogue=database.url) as house,
+    ):
+        page = house.get("/simple/demo/", JSON)
+        assert page.status == 200
+        number = int((database.folder / "data" / "postmaster.pid").read_text().split()[0])
+        stopped = [each.pid for each in family(number)]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            answers = house.run(*(house.ask("/simple/demo/", [("accept", JSON)]) for _ in range(5)))
+            assert [answer.status for answer in answers] == [503] * 5
+            assert house.get("/-/livez").status == 200
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        end = time.monotonic() + 60
+        while (answer := house.get("/simple/demo/", JSON)).status == 503:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert (answer.status, answer.body) == (200, page.body)

@@ -19,7 +19,7 @@ from pidex.accounts import Accounts
 from pidex.catalogue import admissions, audit, garbage, indexes, journal, tombstones
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import names
-from pidex.core.errors import BadRequest, Forbidden, NotFound, PidexError, Unauthenticated
+from pidex.core.errors import BadRequest, Conflict, Forbidden, NotFound, PidexError, Unauthenticated
 from pidex.core.folder import BUCKET
 from pidex.core.interfaces import Clock
 from pidex.core.model import DEFAULT_INDEX, Admission, Principal
@@ -88,12 +88,16 @@ class Holdings:
         written = [at for at in map(_written, self._objects.names(MANIFESTS)) if at is not None]
         return not written or self._clock() >= max(written) + seconds
 
-    def write_manifest(self, *, keep: int = 7, by: Principal) -> str:
+    def write_manifest(self, *, keep: int = 7, over: bool = False, by: Principal) -> str:
         """Write which files each index has, and which names are burnt, into the bucket; its name there.
 
         With the bytes beside it that is enough to serve them again (`rebuild`). The newest `keep` stay.
+        Raises `Conflict` where the newest one is of another catalogue, or of a later state of this one;
+        `over`: all the same.
         """
         self._administers(by)
+        if not over:
+            self._ours(by)
         name = datetime.fromtimestamp(self._clock(), UTC).strftime(f"{MANIFESTS}{STAMP}{ENDING}")
         with tempfile.TemporaryFile() as file:
             with gzip.open(file, "wb", compresslevel=6) as packed, self._catalogue.read() as conn:
@@ -112,7 +116,7 @@ class Holdings:
     def _lines(self, conn: Connection) -> Iterator[dict[str, object]]:
         """What a manifest says, line by line."""
         head = {"format": FORMAT, "program": __version__, "taken": self._clock()}
-        yield {**head, "serial": journal.serial(conn)}
+        yield {**head, "serial": journal.serial(conn), "catalogue": indexes.born(conn)}
         for index in indexes.list(conn):
             if not self._lies_here(index):
                 continue
@@ -121,6 +125,26 @@ class Holdings:
                 yield {"in": index.name, **{field: getattr(each, field) for field in Admission.__slots__}}
             for stone in tombstones.list(conn, index.id):
                 yield {"burnt": index.name, **asdict(stone)}
+
+    def _ours(self, by: Principal) -> bool:
+        """Whether there is a manifest. Raises `Conflict` where the newest is not of this catalogue.
+
+        A catalogue that was lost and made anew, or put back as it was earlier, knows nothing of what came
+        since: to it that is nobody's.
+        """
+        every = self.list_manifests(by=by)
+        if not every:
+            return False
+        head = self._read(every[-1])[0]
+        with self._catalogue.read() as conn:
+            born, serial = indexes.born(conn), journal.serial(conn)
+        if head.get("catalogue") != born or head.get("serial", 0) > serial:
+            raise Conflict(
+                f"{every[-1]} in the bucket was written by another catalogue, or a later state of this one:"
+                " `pidex bucket rebuild` admits what it names. Until then nothing is cleared away. Where what"
+                " it names may go, `pidex bucket manifest --over` writes a new one."
+            )
+        return True
 
     def rebuild(self, name: str | None = None, *, dry_run: bool = False, by: Principal) -> Rebuilt:
         """Admit what a manifest (the newest) says, where the bucket has the bytes and the name is free.
@@ -133,7 +157,7 @@ class Holdings:
         if name is None and not every:
             raise NotFound(f"There is no manifest in {self._objects.store.url}.")
         chosen = every[-1] if name is None else name
-        lines = self._read(chosen)
+        lines = self._read(chosen)[1:]
         there = {sha256: size for shard in _shards() for sha256, size in self._objects.list_objects(shard)}
         files = burnt = known = 0
         missing: list[str] = []
@@ -157,16 +181,18 @@ class Holdings:
             with self._catalogue.write() as conn:
                 after = {"manifest": chosen, "files": files, "missing": len(missing), "burnt": burnt}
                 audit.record(conn, by._replace(name=who), "bucket.rebuild", at=at, after=after)
+            if every and chosen == every[-1]:
+                self.write_manifest(over=True, by=by)  # from here on this catalogue knows of all there is
         return Rebuilt(chosen, files, known, burnt, tuple(missing))
 
     def _read(self, name: str) -> Sequence[dict[str, Any]]:
-        """The lines of a manifest after its head. Raises `BadRequest` where it is none."""
+        """The lines of a manifest, its head first. Raises `BadRequest` where it is none."""
         try:
             with gzip.open(BytesIO(self._objects.read(name))) as file:
                 lines = [json.loads(line) for line in file]
             if lines[0]["format"] != FORMAT:
                 raise BadRequest(f"{name} was written by a newer pidex ({lines[0].get('program')}).")
-            return lines[1:]
+            return lines
         except (OSError, EOFError, ValueError, LookupError, TypeError):
             raise BadRequest(f"{name} is no manifest, or is damaged. Name an older one.") from None
 
@@ -243,8 +269,11 @@ class Holdings:
         What is on its way has a name by its intent before anybody counts on its bytes; what was deleted or
         replaced keeps its own for seven days. A claim is committed before the first object goes, and
         nobody gives a claimed object a name: an upload of the same bytes waits, and sends them again.
+        Raises `Conflict` as `write_manifest`.
         """
         self._administers(by)
+        if not self._ours(by):
+            self.write_manifest(by=by)
         marked = sum(self._mark(f"{digit:x}") for digit in range(16) if not stopped())
         dropped = 0
         while not stopped() and (count := self._drop(grace)):

@@ -89,14 +89,15 @@ def bucket(pidex: Pidex, stop: threading.Event) -> None:
     from pidex.core.model import OPERATOR  # noqa: PLC0415
 
     log, kept = logging.getLogger("pidex.bucket"), pidex.holdings()
-    while kept is not None and not stop.wait(BUCKET_SECONDS):
+    while kept is not None and not stop.is_set():
         try:
             if kept.due(DAY_SECONDS):
                 name = kept.write_manifest(keep=max(pidex.settings.snapshots, 1), by=OPERATOR)
                 cleared = kept.collect(stopped=stop.is_set, by=OPERATOR)
                 log.info("Wrote %s; cleared away %d objects that nobody has.", name, cleared.dropped)
         except PidexError as error:
-            log.warning("The bucket could not be looked after: %s", error)
+            log.warning("The bucket is not looked after: %s", error)
+        stop.wait(BUCKET_SECONDS)
 
 
 def busy() -> bool:

@@ -98,6 +98,11 @@ def ensure(conn: Connection, name: str, now: float, mutability: str | None = Non
     return found.id
 
 
+def born(conn: Connection) -> int:
+    """When this catalogue was made, in microseconds: its backups have the same, and no other has."""
+    return int(conn.execute(select(func.min(indexes.c.created))).scalar_one() or 0)
+
+
 def heirs(conn: Connection, names: Collection[str]) -> Mapping[str, frozenset[str]]:
     """For each of those indexes, all others that have it among their bases, however far."""
     above = {name: tuple(json.loads(bases)) for name, bases in conn.execute(_BASES)}

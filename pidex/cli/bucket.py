@@ -64,11 +64,12 @@ def clear(*, grace: float, as_json: bool, **flags: Any) -> None:
 
 @command.command("manifest", context_settings=HELP)
 @click.option("--list", "listed", is_flag=True, help="Show those that there are instead.")
+@click.option("--over", is_flag=True, help="Also where the newest one is another catalogue's.")
 @WHERE
 @as_json_option
-def manifest(*, listed: bool, as_json: bool, **flags: Any) -> None:
+def manifest(*, listed: bool, over: bool, as_json: bool, **flags: Any) -> None:
     """Write into the bucket which files each index has. The server does this once a day, and keeps seven."""
-    found = _call(flags, "list_manifests") if listed else _call(flags, "write_manifest")
+    found = _call(flags, "list_manifests") if listed else _call(flags, "write_manifest", over=over)
     if as_json:
         shown(found)
     elif listed:

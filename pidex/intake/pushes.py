@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pidex.catalogue import admissions, audit, files, indexes, intents, journal, tombstones
 from pidex.catalogue.engine import Connection
 from pidex.core import names, uploads
-from pidex.core.errors import Busy, Changing, FileDeleted, FileExists
+from pidex.core.errors import Busy, Changing, FileDeleted, FileExists, Forbidden
 from pidex.core.folder import Key, filename_key
 from pidex.core.model import Distribution, Facts, PackageType, Place, PlaceState, Principal
 from pidex.core.permissions import OPERATOR_GROUP
@@ -45,7 +45,10 @@ class Arrivals(Deliveries):
     def folder(self, index: str) -> int:
         """The number of the folder that pushes to an index go to. Raises `Forbidden` where there is none."""
         with self.stage(index) as stage:
-            return stage.file.root
+            root = stage.file.root
+        if root not in self._storage.folders:
+            raise Forbidden(f"Index {index} lies in a bucket: send files to it by upload, not by git.")
+        return root
 
     def burnt(self, index: str) -> Mapping[str, tombstones.Tombstone]:
         """The names that were deleted from an index and may not come back, by key."""

@@ -133,9 +133,7 @@ def test_verify_finds_and_mends(server: Bucketed, place: Place) -> None:
         assert fetch(url_of(server, "whole", each[0])).body == each[1]
 
 
-def test_the_catalogue_is_rebuilt_from_a_manifest_and_clients_sent_to_the_bucket(
-    tmp_path: Path, bucket: Place
-) -> None:
+def test_a_catalogue_is_rebuilt_and_clients_are_sent_to_the_bucket(tmp_path: Path, bucket: Place) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     every = [samples.wheel("back", f"1.{number}") for number in range(5)]

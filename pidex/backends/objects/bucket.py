@@ -76,8 +76,11 @@ class Bucket:
         signature of its request.
         """
         file.seek(0)
-        with self._said():
-            obstore.put(self._store, key, file, chunk_size=PART_BYTES, max_concurrency=PARTS)
+        try:
+            with self._said():
+                obstore.put(self._store, key, file, chunk_size=PART_BYTES, max_concurrency=PARTS)
+        except FileNotFoundError:
+            raise self._absent() from None
 
     def size(self, key: str) -> int | None:
         """The bytes of an object; None where there is none."""
@@ -113,8 +116,11 @@ class Bucket:
         with self._said():
             pages = iter(obstore.list(self._store, prefix.rstrip("/"), chunk_size=1000))
         while True:
-            with self._said():
-                page = next(pages, None)
+            try:
+                with self._said():
+                    page = next(pages, None)
+            except FileNotFoundError:
+                raise self._absent() from None
             if page is None:
                 return
             for found in page:
@@ -138,6 +144,12 @@ class Bucket:
             return None
         with self._said():
             return str(obstore.sign(self._store, "GET", key, timedelta(seconds=seconds)))
+
+    def _absent(self) -> StorageDown:
+        return StorageDown(
+            f"There is no bucket {self.url}. Its operator has to make it, or to name another one.",
+            retry_after=RETRY_SECONDS,
+        )
 
     @contextmanager
     def _said(self) -> Iterator[None]:

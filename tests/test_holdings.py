@@ -1,0 +1,268 @@
+"""What a bucket holds: uploads into it, garbage in two phases, and whose manifest is believed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pidex.accounts import Accounts
+from pidex.app.bucket import Decided
+from pidex.backends.folder import Folder
+from pidex.backends.objects.beside import Beside
+from pidex.backends.objects.bucket import Bucket, Place
+from pidex.backends.objects.storage import Objects, key_of
+from pidex.backends.sandbox import Sandbox
+from pidex.catalogue import admissions, audit, files, garbage, indexes, intents, places
+from pidex.catalogue.engine import Catalogue
+from pidex.core.errors import Busy, Conflict, Forbidden, Unauthenticated
+from pidex.core.folder import BUCKET
+from pidex.core.model import ANONYMOUS, OPERATOR, Principal
+from pidex.curator import Curator
+from pidex.holdings import GRACE_SECONDS, KEPT_SECONDS, Holdings
+from pidex.intake import Intake, Receipt
+from pidex.intake import delivery as deliveries
+from pidex.intake.pushes import Arrivals
+from pidex.reconciler import Reconciler
+from tests import samples
+
+ANN = Principal("ann", frozenset({"anonymous", "authenticated"}), via="password")
+NOW = 1_800_000_000.0
+DEMO = samples.wheel("demo", "1.0")
+OTHER = samples.wheel("demo", "1.0", files={"demo.py": b"answer = 43\n"})
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    opened = Sandbox(children=1)
+    yield opened
+    opened.close()
+
+
+class Store:
+    """An index in a bucket, and what looks after it. `now` is what its clock says."""
+
+    def __init__(self, place: Path, catalogue: Catalogue, sandbox: Sandbox) -> None:
+        self.catalogue, self.sandbox, self.now = catalogue, sandbox, NOW
+        with catalogue.write() as conn:
+            self.number = indexes.ensure(conn, "main", NOW)
+        self.bucket = Bucket(Place(f"file://{place}/bucket"))
+        self.objects = Objects(self.bucket, place / "cache", Decided(catalogue), cache=1 << 30)
+        self.storage = Beside(Folder([], place / "kept"), self.objects)
+        self.storage.add({0: BUCKET})
+        self.intake = Intake(catalogue, self.storage, self.clock, sandbox)
+        self.accounts = Accounts(
+            catalogue, catalogue.probe(), None, frozenset(), clock=self.clock, key=bytes(32)
+        )
+        self.holdings = Holdings(catalogue, self.objects, self.accounts, self.clock)
+
+    def clock(self) -> float:
+        return self.now
+
+    def send(self, sample: samples.Sample, *, overwrite: bool = False) -> Receipt:
+        with self.intake.stage("main", size_hint=len(sample[1])) as stage:
+            stage.write(sample[1])
+            return self.intake.receive("main", stage, sample[0], by=ANN, overwrite=overwrite)
+
+    def scan(self) -> None:
+        """Have the index followed, from nothing that a process remembers."""
+        Reconciler(
+            self.catalogue, None, self.storage, self.sandbox, self.intake, self.clock, index="main"
+        ).scan()
+
+    def listed(self) -> dict[str, str]:
+        with self.catalogue.read() as conn:
+            return {file.filename: file.sha256 for file in files.list_all(conn, self.number)}
+
+    def stored(self) -> set[str]:
+        return {item.key for item in self.bucket.list("blobs/")}
+
+    def read(self, filename: str) -> bytes:
+        with self.catalogue.read() as conn:
+            file = files.find_by_key(conn, self.number, filename.casefold())
+        assert file is not None
+        with closing(self.storage.open(file)) as handle:
+            return handle.read(0, file.size)
+
+
+@pytest.fixture
+def store(tmp_path: Path, catalogue: Catalogue, sandbox: Sandbox) -> Iterator[Store]:
+    made = Store(tmp_path, catalogue, sandbox)
+    yield made
+    made.storage.close()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_an_upload_is_one_object_and_one_place(store: Store) -> None:
+    assert store.send(DEMO).status == "stored"
+    assert store.send(DEMO).status == "identical"
+    assert store.stored() == {key_of(sha256(DEMO[1]))}
+    assert store.read(DEMO[0]) == DEMO[1]
+    before = store.listed()
+    store.scan()
+    assert store.listed() == before
+
+
+def test_a_replaced_file_leaves_no_second_place(store: Store) -> None:
+    with store.catalogue.write() as conn:
+        indexes.ensure(conn, "main", NOW, "volatile")
+    store.send(DEMO)
+    assert store.send(OTHER, overwrite=True).status == "replaced"
+    assert store.listed() == {DEMO[0]: sha256(OTHER[1])}
+    with store.catalogue.read() as conn:
+        there = places.find_by_keys(conn, store.number, [DEMO[0].casefold()])[DEMO[0].casefold()]
+    assert [place.sha256 for place in there] == [sha256(OTHER[1])]
+    curator = Curator(store.catalogue, store.storage, store.intake, store.accounts, store.clock)
+    curator.restore_file("main", DEMO[0], sha256=sha256(DEMO[1]), by=OPERATOR)
+    assert store.listed() == {DEMO[0]: sha256(DEMO[1])}
+    store.scan()
+    assert store.listed() == {DEMO[0]: sha256(DEMO[1])}
+    assert store.read(DEMO[0]) == DEMO[1]
+
+
+def test_what_a_kill_cut_off_is_finished_or_undone(store: Store) -> None:
+    one, two = samples.wheel("one", "1.0"), samples.wheel("two", "1.0")
+    with store.catalogue.write() as conn:
+        for name, data in (one, two):
+            path = store.storage.place(0, name, sha256(data))
+            intents.put(
+                conn,
+                store.number,
+                intents.Intent(name, 0, path, sha256(data), len(data), "ann", int(NOW * 1e6)),
+            )
+    source = store.objects.reader.cache.folder.parent / "one"
+    source.write_bytes(one[1])
+    store.objects.fill(source, sha256(one[1]))
+    assert store.intake.recover("main") == (1, 1)
+    store.scan()
+    assert store.listed() == {one[0]: sha256(one[1])}
+
+
+def test_garbage_is_noted_first_and_deleted_when_that_stays_so(store: Store) -> None:
+    store.send(DEMO)
+    stray = store.objects.reader.cache.folder.parent / "stray"
+    stray.write_bytes(b"nobody's")
+    store.objects.fill(stray, sha256(b"nobody's"))
+    told = store.holdings.collect(by=OPERATOR)
+    assert (told.marked, told.dropped, told.waiting) == (1, 0, 1)
+    store.now += GRACE_SECONDS / 2
+    assert store.holdings.collect(by=OPERATOR).dropped == 0
+    store.now += GRACE_SECONDS
+    assert store.holdings.collect(by=OPERATOR).dropped == 1
+    assert store.stored() == {key_of(sha256(DEMO[1]))}
+
+
+def test_noted_bytes_that_get_a_name_stay(store: Store) -> None:
+    source = store.objects.reader.cache.folder.parent / "early"
+    source.write_bytes(DEMO[1])
+    store.objects.fill(source, sha256(DEMO[1]))
+    assert store.holdings.collect(by=OPERATOR).marked == 1
+    store.send(DEMO)
+    store.now += 2 * GRACE_SECONDS
+    told = store.holdings.collect(by=OPERATOR)
+    assert (told.dropped, told.waiting) == (0, 0)
+    assert store.read(DEMO[0]) == DEMO[1]
+
+
+def test_deleted_files_keep_their_bytes_for_a_week(store: Store) -> None:
+    store.send(DEMO)
+    curator = Curator(store.catalogue, store.storage, store.intake, store.accounts, store.clock)
+    curator.delete("main", "demo", by=OPERATOR)
+    store.holdings.collect(by=OPERATOR)
+    store.now += KEPT_SECONDS - 10
+    assert store.holdings.collect(by=OPERATOR).marked == 0
+    assert [kept.sha256 for kept in curator.list_restorable("main", "demo", by=OPERATOR)] == [sha256(DEMO[1])]
+    store.now += 20
+    assert store.holdings.collect(by=OPERATOR).marked == 1
+    store.now += GRACE_SECONDS + 1
+    assert store.holdings.collect(by=OPERATOR).dropped == 1
+    assert curator.list_restorable("main", "demo", by=OPERATOR) == []
+
+
+def test_nobody_counts_on_bytes_that_are_being_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "WAIT_SECONDS", 0.1)
+    digest = sha256(DEMO[1])
+    with store.catalogue.write() as conn:
+        garbage.mark(conn, [digest], at=1)
+        claimed = garbage.claim(conn, marked=2, begun=0, since=0, at=int(NOW * 1e6), limit=10)
+    assert claimed == [digest]
+    with pytest.raises(Busy):
+        store.send(DEMO)
+    store.objects.drop(claimed)
+    with store.catalogue.write() as conn:
+        garbage.unmark(conn, claimed)
+    assert store.send(DEMO).status == "stored"
+    assert store.read(DEMO[0]) == DEMO[1]
+    assert key_of(digest) in store.stored()
+
+
+def test_a_claim_is_one_collectors_until_it_is_abandoned(store: Store) -> None:
+    with store.catalogue.write() as conn:
+        garbage.mark(conn, ["a" * 64], at=1)
+
+    def claim(at: int, begun: int) -> list[str]:
+        with store.catalogue.write() as conn:
+            return [*garbage.claim(conn, marked=2, begun=begun, since=0, at=at, limit=10)]
+
+    assert claim(100, 0) == ["a" * 64]
+    assert claim(200, 99) == []
+    assert claim(300, 100) == ["a" * 64]
+
+
+def test_a_catalogue_made_anew_clears_nothing_away(store: Store, tmp_path: Path, sandbox: Sandbox) -> None:
+    store.send(DEMO)
+    store.holdings.write_manifest(by=OPERATOR)
+    with closing(Catalogue.open(tmp_path / "another.db")) as catalogue:
+        with catalogue.write() as conn:
+            indexes.ensure(conn, "main", NOW + 5)
+        other = Store(tmp_path, catalogue, sandbox)
+        for refused in (other.holdings.collect, other.holdings.write_manifest):
+            with pytest.raises(Conflict, match="pidex bucket rebuild"):
+                refused(by=OPERATOR)
+        told = other.holdings.survey(by=OPERATOR)
+        assert (told.objects, told.surplus, told.missing) == (1, 1, ())
+        assert other.holdings.rebuild(dry_run=True, by=OPERATOR).files == 1
+        assert other.listed() == {}
+        assert other.holdings.rebuild(by=OPERATOR).files == 1
+        assert other.holdings.collect(by=OPERATOR).marked == 0
+        other.scan()
+        assert other.listed() == store.listed()
+        with catalogue.read() as conn:
+            again = admissions.find(conn, other.number, DEMO[0].casefold())
+            assert "bucket.rebuild" in {row.action for row in audit.search(conn, {}, limit=10)}
+        with store.catalogue.read() as conn:
+            assert admissions.find(conn, store.number, DEMO[0].casefold()) == again
+        other.storage.close()
+
+
+def test_manifests_are_kept_in_a_small_number(store: Store) -> None:
+    names = []
+    for _ in range(4):
+        names.append(store.holdings.write_manifest(keep=3, by=OPERATOR))
+        store.now += 1
+    assert [*store.holdings.list_manifests(by=OPERATOR)] == names[1:]
+    assert not store.holdings.due(60)
+    store.now += 61
+    assert store.holdings.due(60)
+
+
+def test_administrators_alone_look_after_it(store: Store) -> None:
+    for by, refusal in ((ANONYMOUS, Unauthenticated), (ANN, Forbidden)):
+        for method in (
+            store.holdings.collect, store.holdings.survey, store.holdings.rebuild,
+            store.holdings.write_manifest, store.holdings.list_manifests,
+        ):  # fmt: skip
+            with pytest.raises(refusal):
+                method(by=by)
+
+
+def test_pushes_go_to_folders(store: Store) -> None:
+    arrivals = Arrivals(store.catalogue, store.storage, store.clock, store.sandbox)
+    with pytest.raises(Forbidden, match="lies in a bucket"):
+        arrivals.folder("main")

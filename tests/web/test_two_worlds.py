@@ -184,6 +184,9 @@ def told(answer: Answer, now: str) -> tuple[object, ...]:
     if headers.get("content-encoding") == "gzip":  # what is compressed beside the name goes by its letters
         del headers["content-length"]
         body = gzip.decompress(body)
+    if headers.get("content-type", "").startswith("text/html"):  # how long ago something was, in words
+        headers.pop("content-length", None)
+        body = re.sub(rb"(<time [^>]*>)[^<]*", rb"\1", body)
     # When a token was noted, and which day it is, are the clock's matter.
     body = re.sub(rb'"(used|day)":[0-9]+', rb'"\1":0', body)
     return answer.status, headers, body.replace(now.encode(), b"NOW"), answer.complete

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 
 from pidex.catalogue import indexes, origins, places, projects
@@ -54,14 +55,16 @@ def shares_of(conn: Connection, here: indexes.Index, sees: Sees, now: float) -> 
 
 
 def outside(conn: Connection, here: indexes.Index, sees: Sees) -> Callable[[str], bool]:
-    """Which names of upstreams' lists an index shows to who sees that."""
-    line = lineage_of(conn, here)
-    locked = Layered(conn, here, None, Sheets(), sees, whole=False).locked()
-    ruled_out = [hides(each.rules, mirrored=True) for each in line if each.rules]
+    """Which names of upstreams' lists an index shows to who sees that. Claims are read at the first one."""
+
+    @cache
+    def judges() -> Sequence[Callable[[str], bool]]:
+        line = lineage_of(conn, here)
+        locked = Layered(conn, here, None, Sheets(), sees, whole=False).locked()
+        return [locked, *(hides(each.rules, mirrored=True) for each in line if each.rules)]
+
     mine = sees(here.name)
-    return lambda name: (
-        mine.sees(name) and not locked(name) and not any(hidden_by(name) for hidden_by in ruled_out)
-    )
+    return lambda name: mine.sees(name) and not any(shut_out(name) for shut_out in judges())
 
 
 class Hearsay(Mirrored):

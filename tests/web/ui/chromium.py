@@ -51,22 +51,18 @@ const before = document.activeElement;
 if (before) before.blur();
 return stops.length;
 """
-#: Elements of READMEs that lie, or are painted, outside the box that is theirs (T11).
+#: Elements of READMEs that leave the flow of their page, and boxes that would let something out (T11).
 _OUTSIDE = """
 const found = [];
 for (const box of document.querySelectorAll('.readme')) {
+  const style = getComputedStyle(box), page = document.querySelector('main').getBoundingClientRect();
   const edge = box.getBoundingClientRect();
-  for (const each of box.querySelectorAll('*')) {
-    const style = getComputedStyle(each);
-    if (['fixed', 'sticky', 'absolute'].includes(style.position)) found.push(each.outerHTML.slice(0, 200));
-    let scrolls = false;
-    for (let up = each.parentElement; up !== box; up = up.parentElement)
-      scrolls = scrolls || getComputedStyle(up).overflowX !== 'visible';
-    const own = each.getBoundingClientRect();
-    if (!scrolls && own.width && own.height && (own.left < edge.left - 1 || own.right > edge.right + 1
-        || own.top < edge.top - 1 || own.bottom > edge.bottom + 1))
-      if (getComputedStyle(box).overflowX === 'visible') found.push(each.outerHTML.slice(0, 200));
-  }
+  if (style.overflowX !== 'hidden' || style.overflowY !== 'hidden' || !style.contain.includes('paint')
+      && style.contain !== 'content') found.push('the box is open');
+  if (edge.left < page.left || edge.right > page.right) found.push('the box is wider than the page');
+  for (const each of box.querySelectorAll('*'))
+    if (['fixed', 'sticky', 'absolute'].includes(getComputedStyle(each).position))
+      found.push(each.outerHTML.slice(0, 200));
 }
 return found;
 """
@@ -179,8 +175,11 @@ class Window:
             time.sleep(0.05)
 
     def shot(self, path: Path) -> None:
-        """A picture of the whole page."""
-        taken = self.command("Page.captureScreenshot", captureBeyondViewport=True)
+        """A picture of the whole page: PNG or WebP, by its ending."""
+        form = {"quality": 70} if path.suffix == ".webp" else {}
+        taken = self.command(
+            "Page.captureScreenshot", format=path.suffix[1:], captureBeyondViewport=True, **form
+        )
         path.write_bytes(base64.b64decode(taken["data"]))
 
     # --- what is found --------------------------------------------------------------------------------------

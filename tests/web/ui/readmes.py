@@ -38,7 +38,9 @@ def main(number: int, seed: int) -> int:
     with tempfile.TemporaryDirectory() as place, opened(Path(place), more) as base, Window(base) as window:
         last = f"project/{[*named][-1]}/"
         window.open(last)
-        for name, text in named.items():
+        for at, (name, text) in enumerate(named.items()):
+            if at % 50 == 0:
+                sys.stderr.write(f"{at}\n")
             for path in (f"project/{name}/", f"project/{name}/-/dependencies/"):
                 wrong = found_on(window, path)
                 bad += bool(wrong)

@@ -29,7 +29,7 @@ def typed(line: str, place: Path, home: Path, said: str = "") -> str:
     environ.pop("PIP_CONFIG_FILE")
     done = subprocess.run(
         ["bash", "-ec", line], input=said, capture_output=True, text=True, check=False, env=environ,
-        cwd=Path(__file__).parents[3], timeout=120,
+        cwd=home, timeout=120,
     )  # fmt: skip
     sys.stdout.write(f"$ {line}\n{done.stdout}{done.stderr}")
     assert done.returncode == 0, line
@@ -54,7 +54,7 @@ def main(folder: Path) -> int:
         def picture() -> None:
             nonlocal steps
             steps += 1
-            window.shot(folder / f"walk-{steps}.png")
+            window.shot(folder / f"walk-{steps}.webp")
 
         window.open("")
         picture()

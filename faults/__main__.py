@@ -23,6 +23,7 @@ from faults import (
     results,
     soak,
     sqlite,
+    starts,
     timing,
 )
 from faults.server import Broken
@@ -41,6 +42,7 @@ def _possible() -> str | None:
 Part = tuple[int, Callable[[], str | None], Callable[[int, int, float], dict[str, object]]]
 PARTS: dict[str, Part] = {
     "kills": (500, _possible, kills.run),
+    "starts": (20, _possible, lambda rounds, seed, seconds: starts.run(rounds, seed)),
     "power": (300, power.impossible, power.run),
     "calls": (1, _possible, lambda rounds, seed, seconds: calls.run()),
     "sqlite": (1, sqlite.impossible, lambda rounds, seed, seconds: sqlite.run()),

@@ -24,6 +24,8 @@ from tests.security.test_limits import BOMBS, READMES
 OTHERS, PAUSE_SECONDS = 4, 0.01
 #: Times that each bomb is sent, seconds between them, and seconds without one that they are compared with.
 TIMES, REST_SECONDS, CALM_SECONDS = 5, 0.3, 5.0
+#: Requests of others at least beside each, so that a hundredth of them is some.
+REQUESTS = 400
 #: What a bomb may cost: seconds until it is answered, and bytes in the server's own processes.
 MOST_SECONDS, MOST_BYTES = 3.0, 50 << 20
 MIB = 1 << 20
@@ -146,9 +148,11 @@ def run(rounds: int, seed: int) -> dict[str, object]:
             (folder / filename).write_bytes(data)
         for number, (kind, text) in enumerate(READMES.values()):
             extra = f"Description-Content-Type: {kind}\n"
-            told = samples.core_metadata(f"readme{number}", "1.0", extra=extra) + text.encode()
-            samples.write(folder, samples.wheel(f"readme{number}", "1.0", metadata=told))
-        until(lambda: len(check.everything(port)) == 10 + len(READMES))
+            for turn in range(rounds):  # what was rendered once is remembered
+                name = f"readme{number}-{turn}"
+                told = samples.core_metadata(name, "1.0", extra=extra) + f"{turn}\n\n{text}".encode()
+                samples.write(folder, samples.wheel(name, "1.0", metadata=told))
+        until(lambda: len(check.everything(port)) == 10 + len(READMES) * rounds)
         with Others(port, "/simple/page/") as others:
             time.sleep(CALM_SECONDS)
         found: dict[str, object] = {"nothing": _row(others, None, 0.0)}
@@ -162,8 +166,10 @@ def run(rounds: int, seed: int) -> dict[str, object]:
             return act
 
         def reading(number: int) -> Callable[[], None]:
+            turns = iter(range(rounds))
+
             def act() -> None:
-                answer = asyncio.run(ask(port, "GET", f"/main/project/readme{number}/"))
+                answer = asyncio.run(ask(port, "GET", f"/main/project/readme{number}-{next(turns)}/"))
                 if answer.status != 200:
                     raise Broken(f"a page answered {answer.status}")
 
@@ -172,7 +178,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
         acts = {name: sending(sent, right) for name, sent, right in uploads()}
         acts |= {f"README: {name}": reading(number) for number, name in enumerate(READMES)}
         for name, act in acts.items():
-            found[name] = _beside(server, name, act, 1 if name.startswith("README") else rounds)
+            found[name] = _beside(server, name, act, rounds)
             print(f"{name}: {found[name]}", flush=True)
         if server.tracebacks():
             raise Broken(f"tracebacks in the log: {server.tail()}")
@@ -195,6 +201,7 @@ def _beside(server: Server, name: str, act: Callable[[], None], times: int) -> d
                 raise Broken(f"{name}: {error}") from None
             longest = max(longest, time.monotonic() - began)
             time.sleep(REST_SECONDS)
+        until(lambda: len(others.waits) >= REQUESTS)
     if others.failed:
         raise Broken(f"{name}: {others.failed} requests of others failed meanwhile")
     if memory.grown > MOST_BYTES:

@@ -18,6 +18,7 @@ BEGIN, END = "<!-- figures: written by scripts/faults -->", "<!-- end of figures
 #: Part: its title, the promise, and where its trials and failures are.
 PARTS: dict[str, tuple[str, str]] = {
     "kills": ("`kill -9` of the whole session", "rounds"),
+    "starts": ("Starts after a kill", "starts"),
     "power": ("Power cuts", "cuts"),
     "calls": ("Failing storage calls", "faults"),
     "sqlite": ("Failing calls of SQLite", "faults"),
@@ -35,10 +36,16 @@ PARTS: dict[str, tuple[str, str]] = {
 def machine() -> str:
     """What the figures were reached on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 30)
+    load = os.getloadavg()[1]
+    busy = (
+        f"; others used it, too: {load:.0f} processes at work on average"
+        if load > (os.cpu_count() or 1)
+        else ""
+    )
     system = f"{platform.system()} {platform.release().split('-')[0]}"
     return (
         f"{os.cpu_count()} cores, {memory} GiB, {system}, Python {platform.python_version()},"
-        f" SQLite {sqlite3.sqlite_version}"
+        f" SQLite {sqlite3.sqlite_version}" + busy
     )
 
 

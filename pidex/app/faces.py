@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from pidex import logs
@@ -52,7 +53,13 @@ def worker(source: Source, number: int = 1, parent: int | None = None) -> Site:
     try:
         if parent is not None:
             _await(data_dir(settings, source.environ) / "ready", parent)
-        return site(_built(settings, source.environ, patient=parent is not None), sink, number)
+        pidex = _built(settings, source.environ, patient=parent is not None)
+        made = site(pidex, sink, number)
+        if parent is not None and not settings.offline:
+            from pidex.app.upstream import prepare  # noqa: PLC0415  # see above
+
+            Thread(target=prepare, args=(pidex.catalogue,), name="pidex-prepare", daemon=True).start()
+        return made
     except PidexError as error:
         if parent is None:
             raise

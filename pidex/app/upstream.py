@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from weakref import WeakSet
 from pidex.catalogue import upstreams
 from pidex.catalogue.mirrored import Store
 from pidex.config import Settings, environment
+from pidex.core.errors import PidexError
 from pidex.metrics import Counter, Labels, Level, Metrics
 from pidex.mirror import Mirror
 
@@ -60,6 +62,17 @@ def mirror_of(
     )
     _follow(metrics, mirror, clients)
     return mirror
+
+
+def prepare(catalogue: Catalogue) -> None:
+    """Load what asks upstreams, where there is one to ask: else the first who wants a page waits for that."""
+    with suppress(PidexError):
+        with catalogue.read() as conn:
+            there = upstreams.list(conn)
+        if there:
+            from pidex.backends.upstream import warm  # noqa: PLC0415
+
+            warm()
 
 
 def _connect(metrics: Metrics, clients: WeakSet[HttpUpstream], settings: UpstreamSettings) -> Upstream:

@@ -14,6 +14,8 @@ from pidex.core.model import PackageType
 #: The last folders of a URL of PyPI's form, and how many characters they are.
 _SPREAD: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/")
 _SPREAD_CHARACTERS: Final = 67
+#: What file names have of a version that has no dash.
+_VERSION: Final = re.compile(r"[\w.!+]+", re.ASCII)
 #: Characters of a URL before them.
 _MAX_PLACE: Final = 1_000
 _SDIST: Final = ".tar.gz"
@@ -40,11 +42,22 @@ class Familiar:
         if name in self._names and len(filename) <= MAX_FILENAME:
             version, _, rest = tail.partition("-")
             if rest:
-                if rest in self._rests and version in self._versions:
+                if rest in self._rests and self._has_version(version):
                     return True
-            elif tail.endswith(_SDIST) and tail[: -len(_SDIST)] in self._versions:
+            elif tail.endswith(_SDIST) and self._has_version(tail[: -len(_SDIST)]):
                 return True  # one dash alone, so there is one way to read it
         return self._learn(filename)
+
+    def _has_version(self, version: str) -> bool:
+        """Whether it is one of PEP 440, as file names may have it. Legacy versions are never familiar: they
+        are read differently in wheels and sdists.
+        """
+        if version in self._versions:
+            return True
+        if _VERSION.fullmatch(version) is None or not names.is_version(version):
+            return False
+        self._versions.add(version)
+        return True
 
     def has_place(self, url: str, filename: str) -> bool:
         """Whether a file's URL is absolute, harmless and of PyPI's form. `filename` is a right one."""
@@ -73,11 +86,10 @@ class Familiar:
             return False
         if named.project != self._project:
             return False
+        name, _, rest = filename.partition("-")
         if named.packagetype is PackageType.WHEEL:
-            name, version, rest = filename.split("-", 2)
             self._names.add(name)
-            self._rests.add(rest)
-            # Legacy versions are read differently in wheels and sdists; they are never familiar.
-            if names.is_version(version):
-                self._versions.add(version)
+            self._rests.add(rest.partition("-")[2])
+        elif named.name == name:
+            self._names.add(name)
         return True

@@ -78,7 +78,7 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=8_192)  # about a kilobyte each
 def _parsed(version: str) -> Version | None:
     """A PEP 440 version, or None. Never raises (a number with thousands of digits makes `Version` do so)."""
     if len(version) > MAX_VERSION:
@@ -163,7 +163,7 @@ def is_package(filename: str) -> bool:
     return extension(filename) is not None
 
 
-@lru_cache(maxsize=16_384)  # a page of an upstream is read, and written, and asked for its files: 10 MB
+@lru_cache(maxsize=8_192)  # a page of an upstream is read, and written, and asked for its files: 5 MB
 def parse(filename: str) -> Distribution:
     """What a file name says (protocol 3.1 to 3.4, heritage 7.4). Raises `BadName` with the reason.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
@@ -39,11 +39,8 @@ DIGITS: Final = {
 _STRONG: Final = frozenset(DIGITS) - {"md5", "sha1"}
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2}){4,128}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-#: Times as PyPI writes them.
-_USUAL_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{6}Z", re.ASCII)
 _ALGORITHM: Final = re.compile(r"[a-z][a-z0-9_-]{1,30}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _VARIANTS: Final = "-variants.json"
 
@@ -472,21 +469,14 @@ def _number(text: str | None) -> int:
 
 def moment(text: str | None) -> int:
     """A time as pages have it, in microseconds since 1970; `UNKNOWN` for what is none."""
-    if text is not None and _USUAL_TIME.fullmatch(text):
-        minute = _minute(text[:16])
-        return minute if minute == UNKNOWN else minute + int(text[17:19]) * 1_000_000 + int(text[20:26])
     if not text or len(text) > 40:
         return UNKNOWN
     try:
         when = datetime.fromisoformat(text)
-        return max(UNKNOWN, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND)
+        since = (when if when.tzinfo else when.replace(tzinfo=UTC)) - _EPOCH
     except (ValueError, OverflowError):
         return UNKNOWN
-
-
-@lru_cache(maxsize=4_096)  # the files of a release share their minute
-def _minute(text: str) -> int:
-    return moment(f"{text}Z")
+    return max(UNKNOWN, (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
 
 
 def _check_version(version: object) -> None:

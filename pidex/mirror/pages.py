@@ -23,7 +23,7 @@ PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 60.0
 #: Failures that are remembered, in pages.
 FAILURES = 10_000
 #: Pages that are kept unpacked, and their files in all: about a kilobyte each.
-UNPACKED_PAGES, UNPACKED_FILES = 256, 20_000
+UNPACKED_PAGES, UNPACKED_FILES = 256, 10_000
 #: Seconds for which it is not looked again whether another process holds a newer page.
 LOOKED_SECONDS = 1.0
 #: A page that was confirmed so lately, in seconds, is not asked for again, whatever a client wishes.

@@ -84,24 +84,26 @@ class Sheets:
 
 def lines_of(page: UpstreamPage) -> Lines:
     """The files of a page in our order, without those whose names are no package's or another project's."""
-    heads: dict[str, list[UpstreamFile]] = {}  # by name and version, as wheels have them
+    known: set[str] = set()  # names as wheels of the project have them
     found: dict[str, list[UpstreamFile]] = {}  # by version
     for file in page.files:
         filename = file.filename
-        head = ""
+        name = ""
         if filename.endswith(".whl"):
             name, _, rest = filename.partition("-")
-            head = f"{name}-{rest.partition('-')[0]}"
-            same = heads.get(head)
-            if same is not None:
-                same.append(file)
+            version = rest.partition("-")[0]
+            if name in known and names.is_version(version):
+                same = found.get(version)
+                if same is None:
+                    found[version] = [file]
+                else:
+                    same.append(file)
                 continue
-        version = _version_of(filename, page.project)
-        if version is not None:
-            same = found.setdefault(version, [])
-            same.append(file)
-            if head:
-                heads[head] = same
+        told = _version_of(filename, page.project)
+        if told is not None:
+            found.setdefault(told, []).append(file)
+            if name:
+                known.add(name)
     return _sorted(found)
 
 

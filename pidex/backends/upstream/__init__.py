@@ -17,7 +17,7 @@ from msgspec import structs
 
 from pidex.backends.upstream import links
 from pidex.backends.upstream.bodies import METADATA_BYTES, NAMES_BYTES, PAGE_BYTES, Unpacking
-from pidex.backends.upstream.requests import Requests, Told
+from pidex.backends.upstream.requests import Requests, Told, trusted
 from pidex.core import archives, names, remotewheels, upstreampages
 from pidex.core.answers import Body
 from pidex.core.destinations import shown
@@ -46,6 +46,11 @@ _HEAD = re.compile(
     rb"Version: ([A-Za-z0-9.!+]{1,200})\n(?![ \t])"
 )
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+
+def warm() -> None:
+    """Have ready what the first request needs. From any thread."""
+    trusted()
 
 
 class HttpUpstream:

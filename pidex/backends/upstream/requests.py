@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import aiohttp
@@ -350,10 +351,17 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+@cache  # they are hundreds, and take their time to read
+def trusted() -> ssl.SSLContext:
+    """The system's certificates."""
+    return ssl.create_default_context()
+
+
 def _trust(ca: str | None) -> ssl.SSLContext:
     """The system's certificates, and those of one's own."""
-    context = ssl.create_default_context()
+    context = trusted()
     if ca is not None:
+        context = ssl.create_default_context()
         try:
             context.load_verify_locations(cafile=ca)
         except OSError:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from pidex.catalogue.mirrored import PageRow, Store
@@ -24,6 +24,8 @@ PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 60.0
 FAILURES = 10_000
 #: Pages that are kept unpacked, and their files in all: about a kilobyte each.
 UNPACKED_PAGES, UNPACKED_FILES = 256, 10_000
+#: Files of pages that have just come, and that nobody has looked at yet.
+FRESH_FILES = 50_000
 #: Seconds for which it is not looked again whether another process holds a newer page.
 LOOKED_SECONDS = 1.0
 #: A page that was confirmed so lately, in seconds, is not asked for again, whatever a client wishes.
@@ -60,6 +62,7 @@ class HeldPages:
         self._lock = threading.Lock()
         self._unpacked: OrderedDict[tuple[str, str], tuple[bytes, UpstreamPage]] = OrderedDict()
         self._files = 0
+        self._fresh: OrderedDict[tuple[str, str], tuple[bytes, UpstreamPage]] = OrderedDict()
         self.told: Counter[str] = Counter()
         self._noted: dict[str, float] = {}
         self._looked: dict[tuple[str, str], tuple[PageRow, float]] = {}
@@ -137,6 +140,9 @@ class HeldPages:
     def _page(self, upstream: str, project: str, digest: bytes) -> UpstreamPage | None:
         key = (upstream, project)
         with self._lock:
+            came = self._fresh.pop(key, None)
+            if came is not None:
+                self._keep(key, *came)
             known = self._unpacked.get(key)
             if known is not None and known[0] == digest:
                 self._unpacked.move_to_end(key)
@@ -154,13 +160,24 @@ class HeldPages:
 
     def _remember(self, key: tuple[str, str], digest: bytes, page: UpstreamPage) -> None:
         with self._lock:
-            self._forget(key)
-            self._unpacked[key] = (digest, page)
-            self._files += len(page.files)
-            while len(self._unpacked) > 1 and (
-                len(self._unpacked) > UNPACKED_PAGES or self._files > UNPACKED_FILES
-            ):
-                self._forget(next(iter(self._unpacked)))
+            self._keep(key, digest, page)
+
+    def _welcome(self, key: tuple[str, str], digest: bytes, page: UpstreamPage) -> None:
+        """Keep a page that has come for who waits for it, however many others come at the same time."""
+        with self._lock:
+            self._fresh[key] = (digest, page)
+            while len(self._fresh) > 1 and _files(self._fresh.values()) > FRESH_FILES:
+                oldest, came = self._fresh.popitem(last=False)
+                self._keep(oldest, *came)
+
+    def _keep(self, key: tuple[str, str], digest: bytes, page: UpstreamPage) -> None:
+        self._forget(key)
+        self._unpacked[key] = (digest, page)
+        self._files += len(page.files)
+        while len(self._unpacked) > 1 and (
+            len(self._unpacked) > UNPACKED_PAGES or self._files > UNPACKED_FILES
+        ):
+            self._forget(next(iter(self._unpacked)))
 
     def _forget(self, key: tuple[str, str]) -> None:
         known = self._unpacked.pop(key, None)
@@ -263,7 +280,7 @@ class HeldPages:
         digest, body = records.pack(mended)
         row = PageRow(now, now + max_age, digest, body, records.pack_sightings(seen))
         self._store.put_page(*key, row)
-        self._remember(key, digest, mended)
+        self._welcome(key, digest, mended)
         self._look(key, row._replace(body=None, seen=None), now)
 
     async def _describe(self, client: Upstream, files: Sequence[UpstreamFile]) -> Sequence[UpstreamFile]:
@@ -290,3 +307,7 @@ class HeldPages:
         while len(self.failures) > FAILURES:
             self.failures.popitem(last=False)
         log.warning("%s: %s%s", upstream, error, "" if held is None else " What is held is served.")
+
+
+def _files(pages: Iterable[tuple[bytes, UpstreamPage]]) -> int:
+    return sum(len(page.files) for _, page in pages)

@@ -37,6 +37,7 @@ class Node:
     def __init__(self, pidex: Pidex, others: Mapping[str, Loop]) -> None:
         self._pidex, self._others = pidex, others
         self.name = node_of(pidex.data)
+        self._probe = pidex.catalogue.probe()
         self._houses: Houses | None = None
         self._loops: Loops | None = None
         self._renewed = self._pruned = float("-inf")
@@ -77,6 +78,7 @@ class Node:
                 self._end()
             return
         self._renewed = began
+        self._learn()
         if ours and self._loops is None:
             try:
                 self._begin()
@@ -89,6 +91,12 @@ class Node:
             for node in dead:
                 self._bury(node)
             self._prune(began)
+
+    def _learn(self) -> None:
+        """Know the folders of indexes that were made at other nodes: whoever follows them asks itself."""
+        with suppress(PidexError):
+            if self._houses is None and self._probe.changed():
+                self._pidex.lineages()
 
     def _begin(self) -> None:
         from pidex.processes import Loops  # noqa: PLC0415  # loads the HTTP server

@@ -35,6 +35,10 @@ def copy(
     """
     every = [table for table in tables.metadata.sorted_tables if table.name not in LEFT]
     with source.read() as old, target.fill() as new:
+        for conn in (old, new):
+            if conn.dialect.name == "postgresql":  # one of them rests while the other one is read
+                conn.execute(text("set local statement_timeout = 0"))
+                conn.execute(text("set local idle_in_transaction_session_timeout = 0"))
         _check(old, new, source, target)
         total = sum(_count(old, table) for table in every)
         counted, done = {}, 0
@@ -111,7 +115,7 @@ def _count(conn: Connection, table: Table) -> int:
 
 
 def _rows(conn: Connection, table: Table) -> Iterator[dict[str, Any]]:
-    found = conn.execution_options(yield_per=BATCH_ROWS).execute(select(table))
+    found = conn.execute(select(table).execution_options(yield_per=BATCH_ROWS))
     for row in found:
         yield dict(row._mapping)
 

@@ -128,7 +128,6 @@ class Catalogue:
         writer = self._here(self._writer).execution_options(pidex_unsealed=True)
         with translated(self.name), writer.begin() as conn:
             if self.path is None:
-                conn.execute(text("set local statement_timeout = 0"))
                 conn.execute(_TAKE_TURN)
             yield conn
         self._board.writes += 1

@@ -12,6 +12,10 @@ from pidex.core.errors import CatalogueError, PidexError, StorageFull
 
 REPAIR = "Stop the server, run `pidex restore --latest`, then `pidex scan`."
 
+#: PostgreSQL's words for a full disk, and for what is as good as a server that is away: a standby that was
+#: taken for the primary, and a transaction that was ended because it did nothing for too long.
+DISK_FULL, AWAY_STATES = "53100", frozenset({"25006", "25P03"})
+
 
 @contextmanager
 def translated(name: str) -> Iterator[None]:
@@ -37,9 +41,10 @@ def refusal(error: Exception, name: str) -> PidexError | None:
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return _of_sqlite(cause, name)
-    # A standby that was taken for the primary is as good as a server that is away.
-    standby = getattr(cause, "sqlstate", None) == "25006"
-    if standby or isinstance(error, exc.OperationalError | exc.InterfaceError):
+    state = getattr(cause, "sqlstate", None)
+    if state == DISK_FULL:
+        return StorageFull(f"There is no space left for the catalogue {name}.")
+    if state in AWAY_STATES or isinstance(error, exc.OperationalError | exc.InterfaceError):
         return CatalogueError(f"The catalogue {name} does not answer: {str(cause).strip()}", retry_after=1)
     return None
 

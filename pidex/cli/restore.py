@@ -40,6 +40,10 @@ def command(latest: bool, name: str | None, moved: tuple[str, ...], as_json: boo
     """
     from pidex.backup import manifest
 
+    if load({**flags, "folders": ()}, environment()).catalogue is not None:
+        raise ConfigError(
+            "The catalogue is in PostgreSQL: put it back by PostgreSQL's own means, as docs/cluster.md says."
+        )
     given: Sequence[str] = flags["folders"]
     backup = manifest.find(Path(given[0])) if given and not latest and name is None else None
     if backup is not None:
@@ -81,7 +85,8 @@ def _backup(backup: Path, flags: Mapping[str, Any], moved: Sequence[str], as_jso
     if as_json:
         click.echo(json.dumps(asdict(done), indent=2))
         return
-    click.echo(f"Restored {done.files:,} files of {backup} into {', '.join(done.folders)}, and {done.data}.")
+    where = f"{', '.join(done.folders)}, and {done.data}" if done.folders else done.data
+    click.echo(f"Restored {done.files:,} files of {backup} into {where}.")
     if done.burnt:
         click.echo(f"File names that were deleted since and stay burnt: {done.burnt}.")
     for each in done.replaced:

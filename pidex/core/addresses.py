@@ -24,8 +24,13 @@ def url(text: str) -> str:
 
 
 def database(text: str) -> str:
-    """A URL of a PostgreSQL database, credentials and parameters included."""
+    """A URL of a PostgreSQL database, credentials and parameters included.
+
+    A password has but one place, where messages leave it out.
+    """
     parts = urlsplit(text)
+    if re.search(r"(^|&)(ssl)?password=", parts.query):
+        raise ValueError
     if parts.scheme not in ("postgresql", "postgres") or re.search(r"[\s\x00-\x1f\x7f]", text):
         raise ValueError
     if parts.path in ("", "/") or "#" in text:

@@ -324,7 +324,8 @@ class Site:
         """
         if isinstance(error, CatalogueError) and error.retry_after is not None:
             # Where the database is and what it says is for the log, not for who asks.
-            log.warning("%s %s: %s", call.method, call.path, error)
+            if str(error) != AWAY:  # which is told once, not for each who asks
+                log.warning("%s %s: %s", call.method, call.path, error)
             return CatalogueError(AWAY, retry_after=error.retry_after)
         if not isinstance(error, NotFound) or call.by.name is not None or not call.index:
             return error

@@ -223,6 +223,24 @@ def test_the_site_says_which_settings_go_with_it(printed: Printed) -> None:
     assert '#   trusted_proxies = ["unix"]' in printed("nginx", "socket")
 
 
+def test_nginx_stands_before_several_nodes(printed: Printed) -> None:
+    text = printed(
+        "nginx", "plain", "--node", "10.0.0.1:3141", "--node", "[fd00::2]:80", "--node", "b.example:1"
+    )
+    servers = [line.split()[1] for line in text.splitlines() if line.startswith("    server ")]
+    assert servers == ["10.0.0.1:3141", "[fd00::2]:80", "b.example:1"]
+    assert "trusted_proxies = [...]" in text
+    assert '["127.0.0.1"]' not in text
+
+
+@pytest.mark.parametrize(
+    "node", ["", "host", "host:", ":3141", "host:0", "host:99999", "a b:1", "x;y:1", "x:٣", "fd00::2:80"]
+)
+def test_what_is_no_node_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], node: str) -> None:
+    assert run(pidex, ["service", "nginx", str(tmp_path), "--node", node]) == 2
+    assert "is no node: write HOST:PORT." in capsys.readouterr().err
+
+
 def test_nginx_never_says_who_signed_in_by_what_a_client_claims(printed: Printed) -> None:
     text = printed("nginx", "socket")
     assert 'proxy_set_header x-forwarded-user "";' in text.lower()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ from pidex.catalogue.engine import Catalogue
 from pidex.catalogue.probe import PostgresProbe
 from pidex.core import throttle
 from pidex.core.errors import CatalogueError
+from pidex.doctor import Target, contents
 from tests.catalogue import rows
 from tests.cluster.nodes import Database
 from tests.conftest import server_programs
@@ -261,6 +264,46 @@ def test_another_encoding_is_refused(postgres: object) -> None:
             Catalogue.open(postgres.url("latin"))
     finally:
         postgres.command("drop database latin with (force)")
+
+
+def test_doctor_says_what_the_server_is_and_what_it_lacks(
+    postgres_url: str, opened: Catalogue, tmp_path: Path
+) -> None:
+    folder, data = tmp_path / "packages", tmp_path / "data"
+    folder.mkdir()
+    data.mkdir()
+
+    def said(url: str) -> list[tuple[str, str]]:
+        target = Target(folders=(folder,), data=data, port=0, catalogue=url)
+        found = [*contents.catalogue(target, lambda: 0.0), *contents.snapshot(target, lambda: 0.0)]
+        return [(each.state, each.sentence) for each in found]
+
+    good = said(postgres_url)
+    assert ("warn", "fsync is off: a loss of power may damage the database.") in good  # the test's own server
+    assert good[-2][1].endswith("with all that is needed.")
+    assert good[-1] == ("ok", f"The catalogue {opened.name} is of this version.")
+    with pytest.raises(CatalogueError, match="does not answer"):
+        said("postgresql://127.0.0.1:1/x")
+
+
+def test_waiting_has_an_end_and_is_told(opened: Catalogue, postgres_url: str) -> None:
+    quick = f"{postgres_url}&options=-c%20lock_timeout%3D100%20-c%20idle_in_transaction_session_timeout%3D100"
+    index_id = rows.index(opened)
+    with contextlib.closing(Catalogue.open(quick, create=False)) as other:
+        with opened.write(), pytest.raises(CatalogueError, match="lock timeout") as caught:
+            write(other, index_id)
+        assert caught.value.retry_after
+
+        def stay() -> None:
+            with other.read() as conn:
+                journal.serial(conn)
+                time.sleep(0.5)
+                journal.serial(conn)
+
+        with pytest.raises(CatalogueError, match="does not answer") as caught:
+            stay()
+        assert caught.value.retry_after
+        write(other, index_id)  # what it said of one connection is not said of the next
 
 
 # --- two versions side by side ------------------------------------------------------------------------------

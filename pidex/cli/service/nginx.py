@@ -108,7 +108,8 @@ def _shared(running: Running, nodes: Sequence[str]) -> Iterator[str]:
 def _node(text: str) -> str:
     host, colon, port = text.rpartition(":")
     inner = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    good = inner and all(each.isalnum() or each in ".-:_" for each in inner) and inner.isascii()
+    letters = ".-_" if inner == host else ":."
+    good = inner and all(each.isalnum() or each in letters for each in inner) and inner.isascii()
     if not (colon and good and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ConfigError(f"{text!r} is no node: write HOST:PORT.")
     return text

@@ -1,0 +1,107 @@
+"""A connection that breaks while an upload is committed: the node finds out what became of it, and tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, exc
+
+from pidex.catalogue import intents
+from tests import samples
+from tests.web.driver import Answer, House, listed
+from tests.web.test_upload import MULTIPART, fields_of, packed
+
+pytestmark = pytest.mark.postgres
+
+DEMO = samples.wheel("demo", "1.0")
+FILENAME = DEMO[0]
+
+
+@pytest.fixture
+def house(tmp_path: Path, postgres_url: str) -> Iterator[House]:
+    with House(tmp_path, catalogue=postgres_url, guard="") as built:
+        yield built
+
+
+@contextmanager
+def broken(house: House, number: int, *, done: bool) -> Iterator[None]:
+    """The connection breaks at the writing commit of that number: the server has made it, or has not."""
+    engine: Any = house.pidex.catalogue._writer
+    seen = 0
+
+    def hook(conn: Any) -> None:
+        nonlocal seen
+        if conn.get_execution_options().get("isolation_level") is not None:
+            return  # a reader's, or one that takes no turn
+        seen += 1
+        if seen == number:
+            if done:
+                conn.connection.driver_connection.commit()
+            conn.connection.driver_connection.close()
+            raise exc.OperationalError("commit", {}, OSError("the connection is gone"))
+
+    event.listen(engine, "commit", hook)
+    try:
+        yield
+    finally:
+        event.remove(engine, "commit", hook)
+    assert seen >= number
+
+
+def upload(house: House) -> Answer:
+    answer: Answer = house.run(
+        house.ask("/legacy/", [("content-type", MULTIPART)], method="POST", body=packed(fields_of(DEMO)))
+    )[0]
+    return answer
+
+
+def left(house: House) -> list[str]:
+    with house.pidex.catalogue.read() as conn:
+        return [intent.filename for intent in intents.list(conn, 1)]
+
+
+def test_what_was_admitted_is_confirmed(house: House) -> None:
+    with broken(house, 2, done=True):
+        assert upload(house).status == 200
+    assert listed(house, "demo") == [FILENAME]
+    assert (house.folder / FILENAME).read_bytes() == DEMO[1]
+    assert left(house) == []
+
+
+def test_what_was_not_admitted_is_undone(house: House) -> None:
+    with broken(house, 2, done=False):
+        answer = upload(house)
+    assert answer.status == 503
+    assert answer.headers["retry-after"]
+    assert house.get("/simple/demo/").status == 404
+    assert not (house.folder / FILENAME).exists()
+    assert upload(house).status == 200
+    assert listed(house, "demo") == [FILENAME]
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_what_was_only_announced_stands_in_nobodys_way(house: House, done: bool) -> None:
+    with broken(house, 1, done=done):
+        assert upload(house).status == 503
+    assert left(house) == ([FILENAME] if done else [])
+    assert not (house.folder / FILENAME).exists()
+    assert upload(house).status == 200
+    assert listed(house, "demo") == [FILENAME]
+    assert left(house) == []
+
+
+def test_what_another_node_announces_is_left_alone(house: House, postgres_url: str) -> None:
+    catalogue = house.pidex.catalogue
+    other = intents.Intent(FILENAME, 0, FILENAME, "0" * 64, 1, "olga", 1, "node:process")
+    with catalogue.write() as conn:
+        intents.put(conn, 1, other)
+    intake = house.pidex.intake()
+    mine = house.pidex.owner.partition(":")[0]
+    assert intake.recover("main", given_up=lambda intent: intent.node == mine) == (0, 0)
+    assert left(house) == [FILENAME]
+    assert intake.recover("main", given_up=lambda intent: intent.node == "node") == (0, 1)
+    assert left(house) == []

@@ -10,8 +10,9 @@ from pidex.core import archives
 from pidex.core.errors import UpstreamFault
 from pidex.core.limits import Limits
 
-#: Bytes of the end of a wheel that are asked for first: the directory of all but one wheel in fifty.
-TAIL: Final = 64 * 1024
+#: Bytes of the end of a wheel that are asked for first: the directory of all but one wheel in fifty, and more
+#: than the end of a zip that has the longest comment, which is looked for there.
+TAIL: Final = 66 * 1024
 #: Bytes of one more range, at least: a hole costs a round trip.
 STEP: Final = 32 * 1024
 #: Ranges for one wheel, and bytes of all of them.

@@ -216,7 +216,10 @@ def test_a_fetch_that_nobody_waits_for_ends_and_the_next_one_begins_anew(
         arrival = one.arrival
         assert two.arrival is arrival
         one.close()
-        await asyncio.sleep(0.02)
+        for _ in range(2_000):  # the upstream is asked once there is a place for the file
+            await asyncio.sleep(0.005)
+            if rig.upstream.asked["download"]:
+                break
         assert not arrival.ended, "somebody waits"
         two.close()
         for _ in range(200):

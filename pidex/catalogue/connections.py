@@ -36,6 +36,10 @@ SESSION = {
     "default_transaction_isolation": r"read\ committed",
     "jit": "off",
 }
+#: Raised by every writing transaction, and by each change that it makes: it never goes down.
+STAMP = "select sum(value)::bigint from counters"
+#: What is said while the database is away, and how long clients are told to wait, in seconds.
+AWAY, RETRY_SECONDS = "The catalogue does not answer now. Try again in a moment.", 1
 #: SQLite's page cache of each connection, in KiB.
 CACHE_KIB = 4096
 #: What a write-ahead log is cut back to once it is written into the database, in bytes.

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import URL
 
-from pidex.catalogue.connections import arguments
-from pidex.catalogue.probe import AWAY, RETRY_SECONDS, STAMP
+from pidex.catalogue.connections import AWAY, RETRY_SECONDS, STAMP, arguments
 from pidex.core.errors import CatalogueError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 
 from pidex.catalogue import indexes, journal
-from pidex.catalogue.connections import BUSY_SECONDS
+from pidex.catalogue.connections import AWAY, BUSY_SECONDS, RETRY_SECONDS, STAMP
 from pidex.catalogue.refusals import translated
 from pidex.core.errors import CatalogueError
 
@@ -29,11 +29,6 @@ MAX_CHANGES = 10_000
 
 #: Seconds for which a stamp that was read for somebody else is as good as an own one: what one request takes.
 FRESH_SECONDS = 1.0
-#: What is said while the database is away, and how long clients are told to wait, in seconds.
-AWAY, RETRY_SECONDS = "The catalogue does not answer now. Try again in a moment.", 1
-#: Raised by every writing transaction, and by each change that it makes: it never goes down.
-STAMP = "select sum(value)::bigint from counters"
-
 _STAMP = text(STAMP)
 
 Read = Callable[[], AbstractContextManager[Connection]]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from io import BytesIO
+from itertools import chain, islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,9 @@ KEPT_SECONDS = 7 * 86_400.0
 CLAIMED, CLAIM_SECONDS, ABANDONED_SECONDS = 200, 120.0, 900.0
 #: Admissions written in one transaction.
 BATCH = 2_000
-#: What is told of each kind of difference, in names.
-TOLD = 20
+#: Bytes of a manifest that are unpacked at once, and of its longest line.
+STEP_BYTES, LONGEST_LINE_BYTES = 64 * 1024, 64 * 1024
+HEX = "0123456789abcdef"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class Holdings:
         every = self.list_manifests(by=by)
         if not every:
             return False
-        head = self._read(every[-1])[0]
+        head = next(self._read(every[-1]))
         with self._catalogue.read() as conn:
             born, serial = indexes.born(conn), journal.serial(conn)
         if head.get("catalogue") != born or head.get("serial", 0) > serial:
@@ -157,14 +159,14 @@ class Holdings:
         if name is None and not every:
             raise NotFound(f"There is no manifest in {self._objects.store.url}.")
         chosen = every[-1] if name is None else name
-        lines = self._read(chosen)[1:]
+        lines = islice(self._read(chosen), 1, None)
         there = {sha256: size for shard in _shards() for sha256, size in self._objects.list_objects(shard)}
         files = burnt = known = 0
         missing: list[str] = []
         at, who = int(self._clock() * 1_000_000), by.name or "anonymous"
-        for start in range(0, len(lines), BATCH):
+        while batch := [*islice(lines, BATCH)]:
             with self._catalogue.write() as conn:
-                for line in lines[start : start + BATCH]:
+                for line in batch:
                     if "burnt" in line:
                         burnt += self._bury(conn, line, write=not dry_run)
                     elif "index" in line:
@@ -185,15 +187,20 @@ class Holdings:
                 self.write_manifest(over=True, by=by)  # from here on this catalogue knows of all there is
         return Rebuilt(chosen, files, known, burnt, tuple(missing))
 
-    def _read(self, name: str) -> Sequence[dict[str, Any]]:
-        """The lines of a manifest, its head first. Raises `BadRequest` where it is none."""
+    def _read(self, name: str) -> Iterator[dict[str, Any]]:
+        """The lines of a manifest as they come, its head first. Raises `NotFound`, and `BadRequest`."""
+        number = 0
         try:
-            with gzip.open(BytesIO(self._objects.read(name))) as file:
-                lines = [json.loads(line) for line in file]
-            if lines[0]["format"] != FORMAT:
-                raise BadRequest(f"{name} was written by a newer pidex ({lines[0].get('program')}).")
-            return lines
-        except (OSError, EOFError, ValueError, LookupError, TypeError):
+            for line in _lines(self._objects.store.read(name)):
+                found, number = json.loads(line), number + 1
+                if number == 1 and found["format"] != FORMAT:
+                    raise BadRequest(f"{name} was written by a newer pidex ({found.get('program')}).")
+                yield found
+            if not number:
+                raise EOFError
+        except FileNotFoundError:
+            raise NotFound(f"There is no {name} in {self._objects.store.url}.") from None
+        except (zlib.error, EOFError, ValueError, LookupError, TypeError):
             raise BadRequest(f"{name} is no manifest, or is damaged. Name an older one.") from None
 
     @staticmethod
@@ -236,26 +243,22 @@ class Holdings:
     def survey(self, *, by: Principal) -> Survey:
         """Compare the bucket's listing with the catalogue; reads no bytes."""
         self._administers(by)
-        with self._catalogue.read() as conn:
-            wanted = {
-                each.sha256: (each.filename, each.size)
-                for index in indexes.list(conn)
-                if self._lies_here(index)
-                for each in admissions.list(conn, index.id)
-            }
         totals: Counter[str] = Counter()
-        seen: set[str] = set()
-        for shard in _shards():
-            for sha256, size in self._objects.list_objects(shard):
-                totals.update(objects=1, bytes=size)
-                if sha256 not in wanted:
-                    totals.update(surplus=1, surplus_bytes=size)
-                elif size == wanted[sha256][1]:
-                    seen.add(sha256)
-        missing = sorted(name for sha256, (name, _) in wanted.items() if sha256 not in seen)
+        missing: list[str] = []
+        with self._catalogue.read() as conn:
+            here = [index.id for index in indexes.list(conn) if self._lies_here(index)]
+        for digit in HEX:
+            with self._catalogue.read() as conn:
+                wanted = garbage.members(conn, here, digit, _following(digit))
+            there = dict(chain.from_iterable(self._objects.list_objects(digit + each) for each in HEX))
+            surplus = there.keys() - {sha256 for sha256, _, _ in wanted}
+            totals.update(objects=len(there), bytes=sum(there.values()), surplus=len(surplus))
+            totals.update(surplus_bytes=sum(there[sha256] for sha256 in surplus))
+            missing += [name for sha256, name, size in wanted if there.get(sha256) != size]
         return Survey(
-            totals["objects"], totals["bytes"], tuple(missing), totals["surplus"], totals["surplus_bytes"]
-        )
+            totals["objects"], totals["bytes"], tuple(sorted(missing)), totals["surplus"],
+            totals["surplus_bytes"],
+        )  # fmt: skip
 
     def collect(
         self,
@@ -274,7 +277,7 @@ class Holdings:
         self._administers(by)
         if not self._ours(by):
             self.write_manifest(by=by)
-        marked = sum(self._mark(f"{digit:x}") for digit in range(16) if not stopped())
+        marked = sum(self._mark(digit) for digit in HEX if not stopped())
         dropped = 0
         while not stopped() and (count := self._drop(grace)):
             dropped += count
@@ -284,10 +287,8 @@ class Holdings:
 
     def _mark(self, digit: str) -> int:
         """Note what has no name among the objects whose hash begins with a digit; how many are new."""
-        since, following = self._since(), "g" if digit == "f" else f"{int(digit, 16) + 1:x}"
-        there = {
-            sha256 for second in range(16) for sha256, _ in self._objects.list_objects(f"{digit}{second:x}")
-        }
+        since, following = self._since(), _following(digit)
+        there = {sha256 for second in HEX for sha256, _ in self._objects.list_objects(digit + second)}
         with self._catalogue.write() as conn:
             named = garbage.named(conn, digit, following, since=since)
             noted = garbage.marks(conn, digit, following)
@@ -345,5 +346,28 @@ def _written(name: str) -> float | None:
     return None
 
 
+def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of what was packed by gzip. Raises `EOFError` where its end is missing."""
+    unpacker, left = zlib.decompressobj(zlib.MAX_WBITS | 16), b""
+    for block in blocks:
+        packed = block
+        while packed:
+            left += unpacker.decompress(packed, STEP_BYTES)
+            packed = unpacker.unconsumed_tail
+            *lines, left = left.split(b"\n")
+            yield from lines
+            if len(left) > LONGEST_LINE_BYTES:
+                raise ValueError("a line without an end")
+    *lines, left = (left + unpacker.flush()).split(b"\n")
+    yield from lines
+    if not unpacker.eof or left:
+        raise EOFError
+
+
 def _shards() -> Iterator[str]:
-    return (f"{number:02x}" for number in range(256))
+    return (one + two for one in HEX for two in HEX)
+
+
+def _following(digit: str) -> str:
+    """What is greater than all hashes that begin with a digit, and not than any other one that is."""
+    return "g" if digit == "f" else HEX[HEX.index(digit) + 1]

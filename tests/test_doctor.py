@@ -69,6 +69,7 @@ def test_a_good_set_up_is_well_and_left_as_it_was(target: Target) -> None:
     assert unwell == []
     missing = {name for name, _ in CHECKS} - {each.name for each in checks}
     assert missing == {
+        "bucket",
         "mirror",
         "nesting",
         "passwords",

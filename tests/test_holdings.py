@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from pidex.accounts import Accounts
-from pidex.app.bucket import Decided
+from pidex.app.bucket import Decided, bucket_of
 from pidex.backends.folder import Folder
 from pidex.backends.objects.beside import Beside
 from pidex.backends.objects.bucket import Bucket, Place
@@ -18,7 +23,18 @@ from pidex.backends.objects.storage import Objects, key_of
 from pidex.backends.sandbox import Sandbox
 from pidex.catalogue import admissions, audit, files, garbage, indexes, intents, places
 from pidex.catalogue.engine import Catalogue
-from pidex.core.errors import Busy, Conflict, Forbidden, Unauthenticated
+from pidex.config import Settings
+from pidex.core.errors import (
+    BadRequest,
+    Busy,
+    CannotStart,
+    ConfigError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    StorageDown,
+    Unauthenticated,
+)
 from pidex.core.folder import BUCKET
 from pidex.core.model import ANONYMOUS, OPERATOR, Principal
 from pidex.curator import Curator
@@ -252,6 +268,37 @@ def test_manifests_are_kept_in_a_small_number(store: Store) -> None:
     assert store.holdings.due(60)
 
 
+def test_what_is_no_manifest_is_said(store: Store) -> None:
+    name, good = "manifests/20991231T000000Z.jsonl.gz", gzip.compress(b'{"format": 1}\n')
+    bad = {
+        "nonsense": b"nonsense",
+        "cut": good[:-1],
+        "empty": gzip.compress(b""),
+        "no head": gzip.compress(b"[]\n"),
+        "not a file": gzip.compress(b'{"format": 1}\n{"in": "main"}\n'),
+        "a bad name": gzip.compress(
+            b'{"format": 1}\n' + json.dumps({"in": "main", **asdict_of("no package")}).encode() + b"\n"
+        ),
+    }
+    for data in bad.values():
+        store.bucket.put(name, BytesIO(data))
+        with pytest.raises(BadRequest, match="manifest"):
+            store.holdings.rebuild(by=OPERATOR)
+    store.bucket.put(name, BytesIO(gzip.compress(b'{"format": 2, "program": "9.9"}\n')))
+    with pytest.raises(BadRequest, match=r"newer pidex \(9.9\)"):
+        store.holdings.rebuild(by=OPERATOR)
+    with pytest.raises(NotFound):
+        store.holdings.rebuild("manifests/19990101T000000Z.jsonl.gz", by=OPERATOR)
+    assert store.listed() == {}
+
+
+def asdict_of(filename: str) -> dict[str, object]:
+    return {
+        "filename": filename, "sha256": "0" * 64, "size": 1, "first_seen": 1, "source": "upload", "by": "ann",
+        "how": "upload",
+    }  # fmt: skip
+
+
 def test_administrators_alone_look_after_it(store: Store) -> None:
     for by, refusal in ((ANONYMOUS, Unauthenticated), (ANN, Forbidden)):
         for method in (
@@ -266,3 +313,53 @@ def test_pushes_go_to_folders(store: Store) -> None:
     arrivals = Arrivals(store.catalogue, store.storage, store.clock, store.sandbox)
     with pytest.raises(Forbidden, match="lies in a bucket"):
         arrivals.folder("main")
+
+
+def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.delitem(sys.modules, "pidex.backends.objects.bucket")
+    with pytest.raises(CannotStart, match=r"pip install 'pidex\[s3\]'"):
+        bucket_of(Settings(storage="s3://packages"))
+
+
+def test_wrong_settings_of_a_bucket_are_said(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    cases = {
+        "cannot be read": None,
+        "are not TOML": "aws_access_key_id = ",
+        "must be lines such as": "aws_access_key_id = 5",
+        "cannot be used": 'no_such_key = "x"',
+        "chmod 600": "open",
+    }
+    for sentence, text in cases.items():
+        if text is not None:
+            keys.write_text(text)
+            keys.chmod(0o644 if text == "open" else 0o600)
+        with pytest.raises(ConfigError, match=sentence):
+            bucket_of(Settings(storage="s3://packages", storage_credentials=keys))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        bucket_of(Settings(storage="s3://packages", storage_ca=tmp_path / "no.pem"))
+
+
+def test_a_server_that_is_not_there_is_said_within_a_bound(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # listens to nobody
+        taken.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        keys = tmp_path / "keys.toml"
+        keys.write_text('aws_access_key_id = "a"\naws_secret_access_key = "b"\n')
+        keys.chmod(0o600)
+        bucket = Bucket(Place("s3://packages/x", endpoint, credentials=keys, timeout=1))
+        for ask in (
+            lambda: bucket.size("blobs/a"),
+            lambda: [*bucket.read("blobs/a")],
+            lambda: [*bucket.list("blobs/")],
+            lambda: bucket.delete(["blobs/a"]),
+            lambda: bucket.put("blobs/a", BytesIO(b"x")),
+        ):
+            with pytest.raises(StorageDown, match="does not answer") as told:
+                ask()
+            assert told.value.retry_after
+            assert "Signature" not in str(told.value)
+        signed = bucket.sign("blobs/a", 60)
+        assert signed is not None
+        assert signed.startswith(f"{endpoint}/packages/x/blobs/a?")

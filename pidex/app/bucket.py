@@ -13,6 +13,7 @@ from pidex.core.model import DEFAULT_INDEX
 # See parts: what opens the catalogue takes half a second to import.
 if TYPE_CHECKING:
     from pidex.accounts import Accounts
+    from pidex.backends.objects.bucket import Bucket
     from pidex.backends.objects.storage import Member
     from pidex.catalogue.engine import Catalogue, Connection
     from pidex.config import Settings
@@ -29,25 +30,36 @@ def storage_of(settings: Settings, data: Path, keep: Path, catalogue: Catalogue)
     """
     from pidex.backends.folder import Folder  # noqa: PLC0415  # see above
 
-    folder = Folder(settings.folders, keep)
-    if settings.storage is None:
+    folder, bucket = Folder(settings.folders, keep), bucket_of(settings)
+    if bucket is None:
         return folder
     from pidex.backends.objects.beside import Beside  # noqa: PLC0415  # an extra
-    from pidex.backends.objects.bucket import Bucket, Place  # noqa: PLC0415
     from pidex.backends.objects.storage import Objects  # noqa: PLC0415
 
-    place = Place(
-        settings.storage, settings.storage_endpoint, settings.storage_region, settings.storage_credentials,
-        settings.storage_ca, settings.storage_timeout,
-    )  # fmt: skip
     objects = Objects(
-        Bucket(place), data / CACHE, Decided(catalogue), cache=int(settings.storage_cache * 1024**3),
+        bucket, data / CACHE, Decided(catalogue), cache=int(settings.storage_cache * 1024**3),
         redirect=settings.storage_redirect,
     )  # fmt: skip
     storage = Beside(folder, objects)
     if not settings.folders:
         storage.add({0: BUCKET})
     return storage
+
+
+def bucket_of(settings: Settings) -> Bucket | None:
+    """The bucket of the settings, which is not asked for anything yet; None where they name none.
+
+    Raises `CannotStart` where the library is missing, and `ConfigError` where a setting is wrong.
+    """
+    if settings.storage is None:
+        return None
+    from pidex.backends.objects.bucket import Bucket, Place  # noqa: PLC0415  # an extra
+
+    place = Place(
+        settings.storage, settings.storage_endpoint, settings.storage_region, settings.storage_credentials,
+        settings.storage_ca, settings.storage_timeout,
+    )  # fmt: skip
+    return Bucket(place)
 
 
 def located(settings: Settings, folders: Sequence[str]) -> Sequence[str]:

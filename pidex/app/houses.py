@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pidex.core.errors import CatalogueError
+from pidex.core.errors import CatalogueError, StorageDown
 from pidex.core.folder import MOST_ROOTS, first_root
 from pidex.core.model import DEFAULT_INDEX, OPERATOR
 
@@ -145,8 +145,14 @@ def restart(pidex: Pidex, *, alone: bool = True) -> None:
     curator = pidex.curator(intake, pidex.accounts())
     left = finished = undone = 0
     for each in every:
-        left += curator.finish(each.name, by=OPERATOR)
-        received = intake.recover(each.name, given_up=None if alone else lambda intent: intent.node == node)
+        try:
+            left += curator.finish(each.name, by=OPERATOR)
+            received = intake.recover(
+                each.name, given_up=None if alone else lambda intent: intent.node == node
+            )
+        except StorageDown as error:
+            log.warning("%s What the last stop cut off in %s is looked at later.", error, each.name)
+            continue
         finished, undone = finished + received[0], undone + received[1]
     if left:
         log.warning("Deletions that the last stop cut off: %d files removed.", left)

@@ -15,6 +15,7 @@ from pidex import __version__, logs
 from pidex.accounts import OPEN
 from pidex.accounts import read as read_passwords
 from pidex.app import nodes, upkeep
+from pidex.app.bucket import bucket_of
 from pidex.app.faces import welcome_text, worker
 from pidex.app.houses import Houses, restart
 from pidex.app.known import settle
@@ -77,6 +78,7 @@ class _Main:
         if settings.passwords is not None:
             read_passwords(settings.passwords)
         welcome_text(settings.welcome)
+        bucket_of(settings)
         _recover(data_dir(settings, self._source.environ))
         served_folders(settings)
         data = data_dir(settings, self._source.environ, create=True)

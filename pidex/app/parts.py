@@ -411,6 +411,7 @@ def build(settings: Settings, environ: Mapping[str, str] | None = None, *, creat
         shared=shared,
         owner=owner_of(settings, data),
     )
+    pidex._closers.append(storage.close)
     pidex.lineages()
     return pidex
 

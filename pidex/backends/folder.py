@@ -229,6 +229,9 @@ class Folder(Storage):
         """Remove what killed stagings left in the roots."""
         return sum(map(staging.sweep, self._roots.values()))
 
+    def close(self) -> None:
+        """Nothing goes on in the background."""
+
     # --- serving --------------------------------------------------------------------------------------------
 
     def open(self, file: File, *, wait: bool = True) -> Handle:

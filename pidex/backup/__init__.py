@@ -42,7 +42,10 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A finished backup. `fresh`: files that were not in an earlier one; `copied`: bytes that took space."""
+    """A finished backup. `fresh`: files that were not in an earlier one; `copied`: bytes that took space.
+
+    `objects`: what lies in a bucket, and is only named.
+    """
 
     path: str
     files: int
@@ -51,6 +54,7 @@ class Taken:
     copied: int
     missing: tuple[str, ...]
     dropped: tuple[str, ...]
+    objects: int = 0
 
 
 @dataclass(slots=True)
@@ -148,7 +152,7 @@ class Backups:
         hashes = found.hashes
         return Taken(
             str(target / name), sum(map(len, found.files.values())), sum(hashes.values()), made.fresh,
-            vault.copied, tuple(found.missing), dropped,
+            vault.copied, tuple(found.missing), dropped, len(found.objects),
         )  # fmt: skip
 
     # --- what goes in ---------------------------------------------------------------------------------------

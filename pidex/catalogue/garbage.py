@@ -48,6 +48,16 @@ def named(conn: Connection, first: str, last: str, *, since: int) -> frozenset[s
     return frozenset(conn.execute(union(*parts, former)).scalars())
 
 
+def members(
+    conn: Connection, index_ids: Collection[int], first: str, last: str
+) -> Sequence[tuple[str, str, int]]:
+    """Hash, name and size of the files of those indexes with hashes from `first` up to `last` (not it)."""
+    rows = select(admissions.c.sha256, admissions.c.filename, admissions.c.size).where(
+        admissions.c.index_id.in_([*index_ids]), admissions.c.sha256 >= first, admissions.c.sha256 < last
+    )
+    return [(sha256, filename, size) for sha256, filename, size in conn.execute(rows)]
+
+
 def _still_named(conn: Connection, sha256s: Collection[str], since: int) -> frozenset[str]:
     found: set[str] = set()
     for batch in upserts.batches([*sha256s]):

@@ -74,6 +74,8 @@ def command(target: Path, keep: int, link: bool, check: bool, as_json: bool, **f
     else:
         click.echo(f"Backup {taken.path}: {taken.files:,} files, {taken.bytes:,} bytes.")
         click.echo(f"New since the last one: {taken.fresh:,}; copied: {taken.copied:,} bytes.")
+        if taken.objects:
+            click.echo(f"Named, and not copied, in the bucket: {taken.objects:,}.")
         if taken.dropped:
             click.echo(f"Dropped: {', '.join(taken.dropped)}")
         for each in taken.missing[:NAMED]:

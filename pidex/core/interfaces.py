@@ -198,6 +198,9 @@ class Storage(Protocol):
         thread.
         """
 
+    def close(self) -> None:
+        """End what goes on in the background."""
+
     def link(self, file: File) -> str | None:
         """A URL at which a bucket itself hands out a file for some minutes; None: it is sent from here."""
         return None

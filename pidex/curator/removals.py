@@ -125,6 +125,9 @@ class Removals(Desk):
         """Unlink files that are as they were when they were read; the paths of those that stay."""
         gone, left = [], []
         for place in lying:
+            if place.root not in self._storage.folders:
+                gone.append((place.root, place.path))  # a bucket keeps the bytes, for whoever has them too
+                continue
             now = self._storage.stat(place.root, place.path)
             if now is not None and same_but_ctime(now, place.stat):
                 try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pidex.core.errors import PidexError
-from pidex.doctor import contents, machine, reach
+from pidex.doctor import bucket, contents, machine, reach
 from pidex.doctor.finding import Clock, Findings, Target
 
 __all__ = ["Check", "Target", "examine"]
@@ -36,6 +36,7 @@ CHECKS: tuple[tuple[str, Callable[[Target, Clock], Findings]], ...] = (
     ("catalogue", contents.catalogue),
     ("snapshots", contents.snapshot),
     ("files", contents.files),
+    ("bucket", bucket.bucket),
     ("mirror", contents.mirror),
     ("passwords", contents.passwords),
     ("certificate", reach.certificate),

@@ -53,6 +53,12 @@ class Target:
     watch: str = "auto"
     snapshots: int = 7
     catalogue: str | None = None
+    storage: str | None = None
+    storage_endpoint: str | None = None
+    storage_region: str | None = None
+    storage_credentials: Path | None = None
+    storage_ca: Path | None = None
+    storage_timeout: float = 30.0
 
     @property
     def catalogue_file(self) -> Path:

@@ -102,7 +102,7 @@ class Indexes(Office):
         ]
 
     def remove_index(self, name: str, *, force: bool = False, by: Principal) -> IndexView:
-        """Remove an index. Its files stay in their folders.
+        """Remove an index. Its files stay in their folders; those in a bucket are nobody's from then on.
 
         Raises `Conflict` while others have it among their bases, and without `force` while it lists files.
         """
@@ -122,9 +122,15 @@ class Indexes(Office):
                 )
             number = files.count(conn, here.id)
             if number and not force:
+                in_bucket = BUCKET in here.folders
                 raise Conflict(
                     f"Index {name} lists {number:,} files. With --force it goes all the same, with all "
-                    "claims, marks and rights that are about it; the files stay in their folders."
+                    "claims, marks and rights that are about it; the files "
+                    + (
+                        "are cleared out of the bucket a day later."
+                        if in_bucket
+                        else "stay in their folders."
+                    )
                 )
             self._told(conn, by, "index.remove", here, before={**_said(manner_of(here)), "files": number})
             indexes.remove(conn, here.id)

@@ -349,6 +349,8 @@ class Deliveries:
             return
         for order in orders:
             intent, ours = order.announced, order.parcel.stage.file.stat()
+            if intent.root not in self._storage.folders:
+                continue  # what a bucket has without a name is cleared away
             there = self._storage.stat(intent.root, intent.path)
             if there is not None and there.inode == ours.inode and there.device == ours.device:
                 self._storage.delete(intent.root, intent.path)

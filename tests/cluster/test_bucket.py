@@ -22,7 +22,7 @@ from tests.clients.publishers import Twine
 from tests.cluster.buckets import Bucketed, cut
 from tests.cluster.nodes import OWNER, PASSWORD, change, listing, names, send, sha256
 from tests.cluster.seaweed import BUCKET, Seaweed
-from tests.walks.server import fetch, finish, until
+from tests.walks.server import fetch, finish, run, until
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,14 @@ def test_the_life_of_a_file(server: Bucketed) -> None:
     assert fetch(url).body == sample[1]
 
 
+def test_doctor_tries_the_bucket(server: Bucketed) -> None:
+    said = server.pidex("doctor", "--json")
+    found = {check["name"]: check for check in json.loads(said)}
+    assert found["bucket"]["state"] == "ok", said
+    assert "written, read, listed and cleared" in found["bucket"]["sentence"]
+    assert [check for check in found.values() if check["state"] == "fail"] == []
+
+
 def test_promotion_is_a_row(server: Bucketed, place: Place) -> None:
     server.pidex("index", "create", "prod")
     sample = samples.wheel("moved", "1.0")
@@ -108,7 +116,7 @@ def test_promotion_is_a_row(server: Bucketed, place: Place) -> None:
     assert fetch(url_of(server, "moved", sample[0], "/prod")).body == sample[1]
 
 
-def test_verify_finds_and_mends(server: Bucketed, place: Place) -> None:
+def test_verify_finds_and_mends_and_a_backup_names_the_objects(server: Bucketed, place: Place) -> None:
     sample, gone = samples.wheel("whole", "1.0"), samples.wheel("whole", "1.1")
     for each in (sample, gone):
         assert send(server.url, each).status == 200
@@ -125,9 +133,14 @@ def test_verify_finds_and_mends(server: Bucketed, place: Place) -> None:
     assert status == 3, said
     assert "damaged" in said
     assert "missing from the bucket" in said
+    assert "in the bucket" in server.pidex("backup", server.home / "backups")
+    later = samples.wheel("whole", "1.2")
+    assert send(server.url, later).status == 200
     server.stop()
     assert "sent again" in server.pidex("verify", "--deep", "--repair")
+    run(server.command[0], "-m", "pidex", "restore", server.home / "backups")
     server.start()
+    assert later[0] not in names(server.url, "whole"), "it was uploaded after the backup"
     assert "Everything agrees" in server.pidex("verify", "--deep")
     for each in (sample, gone):
         assert fetch(url_of(server, "whole", each[0])).body == each[1]

@@ -96,6 +96,7 @@ class Bucket:
         A body that is cut goes on where it ended.
         """
         for left in range(RESUMES, -1, -1):
+            start = offset
             try:
                 with self._said():
                     options: Any = {"range": {"offset": offset}} if offset else None
@@ -108,7 +109,7 @@ class Bucket:
                     offset += len(block)
                     yield bytes(block)
             except StorageDown:
-                if not left:
+                if not left or offset == start:
                     raise
 
     def list(self, prefix: str) -> Iterator[Item]:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -304,23 +303,12 @@ class Objects(Storage):
         """Delete objects for good. For who has made sure that no name has them, or can come to."""
         self.store.delete(key_of(sha256) for sha256 in sha256s)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Store a small object beside the bytes, such as a manifest."""
-        self.store.put(name, BytesIO(data))
-
-    def read(self, name: str) -> bytes:
-        """The bytes of such an object. Raises `NotFound`."""
-        try:
-            return b"".join(self.store.read(name))
-        except FileNotFoundError:
-            raise NotFound(f"There is no {name} in {self.store.url}.") from None
-
     def names(self, prefix: str) -> Sequence[str]:
-        """The names of such objects below a prefix, sorted."""
+        """The names of all objects below a prefix, sorted."""
         return sorted(item.key for item in self.store.list(prefix))
 
     def unlink(self, names: Iterable[str]) -> None:
-        """Delete such objects."""
+        """Delete objects by their names."""
         self.store.delete(names)
 
     @staticmethod

@@ -255,7 +255,7 @@ class Resolver(History):
         return sorted(found)
 
     def open(self, file: File, *, wait: bool = True) -> Handle:
-        """The bytes of a file that a page has; `Changing`, or without `wait` `BlockingIOError`, as storage."""
+        """The bytes of a file that a page has; `Changing`, or without `wait` `BlockingIOError`."""
         return self._storage.open(file, wait=wait)
 
     def link(self, file: File) -> str | None:

@@ -39,6 +39,7 @@ class Grounds:
         self.ground.folder.mkdir(parents=True)
         self.before = self._put(self.ground, 3)
         backup(self.ground)
+        [self.older] = [each.name for each in sound(self.ground.backups)]
         self.after = self.before | self._put(self.ground, 2, start=3)
         self._make_old(old_catalogue(self.ground))
         shutil.copytree(self._home, self._made)
@@ -107,7 +108,7 @@ def lying(ground: Ground) -> frozenset[str]:
 
 
 def backup(ground: Ground) -> None:
-    """Take one."""
+    """Take one, and drop all that were there before."""
     from pidex.backends.folder import Folder
     from pidex.backends.git import Git
     from pidex.backends.repositories import Repositories
@@ -116,7 +117,7 @@ def backup(ground: Ground) -> None:
     storage = Folder([ground.folder], ground.data / "kept")
     repositories = Repositories(ground.data / "git", Git(""))
     Backups(ground.data / "catalogue.db", storage, repositories, data=ground.data, clock=now).take(
-        ground.backups
+        ground.backups, keep=1
     )
 
 
@@ -164,12 +165,10 @@ def old_catalogue(ground: Ground) -> Path:
 
 
 def _backed_up(ground: Ground, grounds: Grounds) -> bool:
-    found = sound(ground.backups)
+    found = [each.name for each in sound(ground.backups)]
     if not found:
-        raise Broken("the older backup is gone")
-    if list(ground.backups.glob(".taking-*")) and len(found) > 1:
-        raise Broken("something is left on its way")
-    return len(found) > 1
+        raise Broken("no backup is left")
+    return found[0] != grounds.older
 
 
 def _restored(ground: Ground, grounds: Grounds) -> bool:

@@ -422,3 +422,32 @@ def test_a_disk_that_does_not_answer_is_not_taken_for_one_that_has_nothing(
     failing = False
     resume(house.base)
     assert state(opened(house.base)) == before
+
+
+def test_bytes_are_not_dropped_where_the_other_backups_cannot_be_listed(
+    house: Checked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that the disk does not give is not one without backups: what they need would go."""
+    target = tmp_path / "backups"
+    for number in range(3):
+        house.put(samples.wheel("late", f"1.{number}"))
+        house.reconciler.scan()
+        backups(house).take(target)
+    genuine, listed = os.listdir, 0
+
+    def listdir(path: Any = ".") -> list[str]:
+        nonlocal listed
+        listed += str(path) == str(target)
+        if listed == 3 and str(path) == str(target):  # what was known, what is old, and now what is needed
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return genuine(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(OSError, match="Input/output"):
+        backups(house).take(target, keep=2)
+    assert listed == 3
+    monkeypatch.undo()
+    left = manifests.list_backups(target)
+    assert len(left) == 2
+    for each in left:
+        check(each)

@@ -83,6 +83,15 @@ class Vault:
         return 0 if blob is None else blob.size
 
 
+def there(path: str | Path) -> bool:
+    """Whether there is anything by that name. A disk that does not say is not one that says no: `OSError`."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def clone(source: str | Path, target: str | Path) -> bool:
     """Make `target` with the same blocks as `source`, where the file system can; whether it could."""
     with open(source, "rb") as old, open(target, "xb") as new:

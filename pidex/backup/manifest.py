@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pidex.backends.vault import there
 from pidex.core.errors import BadRequest, NotFound
 
 FORMAT = 1
@@ -85,7 +86,7 @@ def read(folder: Path) -> Manifest:
     try:
         text = (folder / MANIFEST).read_bytes()
         said = (folder / DIGEST).read_text(encoding="ascii", errors="replace").split()[:1]
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise NotFound(f"{folder} is no backup of pidex: {MANIFEST} {error.strerror}.") from None
     if said != [hashlib.sha256(text).hexdigest()]:
         raise BadRequest(f"The manifest of the backup {folder} is damaged: take another backup.")
@@ -127,16 +128,16 @@ def _kept(rows: Sequence[Sequence[Any]]) -> list[Kept]:
 
 
 def list_backups(folder: Path) -> list[Path]:
-    """The finished backups in a folder, newest first."""
+    """The finished backups in a folder, newest first. `OSError`: what cannot be read is not nothing."""
     try:
         names = [name for name in os.listdir(folder) if _NAME.match(name)]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return [folder / name for name in sorted(names, reverse=True) if (folder / name / MANIFEST).exists()]
+    return [folder / name for name in sorted(names, reverse=True) if there(folder / name / MANIFEST)]
 
 
 def find(folder: Path) -> Path | None:
     """The backup that a path means: itself, or the newest in it."""
-    if (folder / MANIFEST).exists():
+    if there(folder / MANIFEST):
         return folder
     return next(iter(list_backups(folder)), None)

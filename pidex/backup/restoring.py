@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pidex.backends.vault import Vault, clone, copy, digest
+from pidex.backends.vault import Vault, clone, copy, digest, there
 from pidex.backup import manifest as manifests
 from pidex.backup.manifest import BLOBS, CATALOGUE, Kept, Manifest
 from pidex.catalogue import journal, restoration, snapshots
@@ -51,7 +51,7 @@ def check(backup: Path, progress: Progress = lambda done, total: None) -> Manife
     with suppress(OSError):
         if digest(backup / CATALOGUE) != found.catalogue[0]:
             bad.append(CATALOGUE)
-    if not (backup / CATALOGUE).exists():
+    if not there(backup / CATALOGUE):
         bad.append(CATALOGUE)
     hashes = sorted(found.hashes)
     for number, sha256 in enumerate(hashes):
@@ -113,7 +113,7 @@ class Restore:
             step("record")
             _write(self._data / RECORD, {"id": self._id, "moves": moves})
         except BaseException:
-            if not _there(self._data / RECORD):
+            if not there(self._data / RECORD):
                 clean(self._data)
             raise
         replaced = resume(self._data, step)
@@ -219,7 +219,7 @@ class Restore:
     def _since(self) -> restoration.Since | None:
         """What the catalogue that is to be replaced knows; None where there is none that can be read."""
         path = self._data / CATALOGUE
-        if not _there(path):
+        if not there(path):
             return None
         try:
             with closing(Catalogue.open(path, create=False)) as opened, opened.read() as conn:
@@ -240,7 +240,7 @@ class Restore:
         )
         for name in (*gone, CATALOGUE, "kept", "git", "instance"):
             source = self._stage / name
-            moves.append([str(source) if _there(source) else "", *self._pair(self._data / name)])
+            moves.append([str(source) if there(source) else "", *self._pair(self._data / name)])
         for number, target in targets.items():
             moves.append([str(staged[number]), *self._pair(target)])
         return moves
@@ -280,15 +280,15 @@ def resume(data: Path, step: Step = lambda name: None) -> tuple[str, ...]:
     replaced = []
     for number, (source, target, aside) in enumerate(found["moves"]):
         step(f"move-{number}")
-        if _there(source) if source else not _there(aside):
-            if _there(target):
-                os.rename(target, aside if not _there(aside) else f"{aside}-{secrets.token_hex(4)}")
+        if there(source) if source else not there(aside):
+            if there(target):
+                os.rename(target, aside if not there(aside) else f"{aside}-{secrets.token_hex(4)}")
                 step(f"moved-{number}")
             if source:
                 os.rename(source, target)
         with suppress(OSError):  # an empty folder is nothing to keep
             os.rmdir(aside)
-        if _there(aside):
+        if there(aside):
             replaced.append(aside)
     os.sync()
     step("done")
@@ -327,15 +327,6 @@ def _write(path: Path, value: Mapping[str, object] | Sequence[str]) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _there(path: str | Path) -> bool:
-    """Whether there is anything by that name. A disk that does not say is not one that says no: `OSError`."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 def _stat(path: Path) -> Stat:

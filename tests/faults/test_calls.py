@@ -17,11 +17,11 @@ SOME = [
     ("upload", "ENOSPC", 5),
     ("adopt", "EIO", 5),
     ("delete", "EROFS", 5),
-    ("push", "ENOSPC", 7),
-    ("fetch", "EDQUOT", 5),
-    ("backup", "ENOSPC", 13),
-    ("restore", "ENOSPC", 17),
-    ("migration", "EIO", 5),
+    ("push", "ENOSPC", 20),
+    ("fetch", "EDQUOT", 4),
+    ("backup", "ENOSPC", 31),
+    ("restore", "ENOSPC", 47),
+    ("migration", "EIO", 7),
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pidex.catalogue import audit, groups, sessions, users
@@ -26,6 +26,15 @@ class Session(NamedTuple):
     principal: Principal
     csrf: str
     expires: float
+
+
+class Begun(NamedTuple):
+    """A session as its user sees it. Times in microseconds since 1970, UTC; `here`: who asks asks by it."""
+
+    via: str
+    created: int
+    expires: int
+    here: bool
 
 
 class Sessions:
@@ -82,6 +91,30 @@ class Sessions:
             if sessions.remove(conn, _digest(text)):
                 at = int(self._clock() * 1_000_000)
                 audit.record(conn, by, "session.end", subject=by.name, at=at)
+
+    def list_own(self, text: str, *, by: Principal) -> Sequence[Begun]:
+        """The sessions of who asks, newest first; `text`: the cookie that they ask by, or ''."""
+        if by.name is None:
+            return []
+        with self._catalogue.read() as conn:
+            found = sessions.list_of_user(conn, by.name, at=int(self._clock() * 1_000_000))
+        here = _digest(text)
+        return [Begun(via, created, expires, digest == here) for digest, via, created, expires in found]
+
+    def end_others(self, text: str, *, by: Principal) -> int:
+        """End the sessions of who asks, but for that of a cookie; how many that were.
+
+        Raises `Forbidden` for strangers and for tokens, which may do less than who made them.
+        """
+        if by.name is None or by.token is not None:
+            raise Forbidden("Sign in with user name and password first.")
+        here, at = _digest(text), int(self._clock() * 1_000_000)
+        with self._catalogue.write() as conn:
+            others = [each for each, *_ in sessions.list_of_user(conn, by.name, at=at) if each != here]
+            ended = sum(sessions.remove(conn, each) for each in others)
+            if ended:
+                audit.record(conn, by, "session.end", subject=by.name, at=at)
+        return ended
 
 
 def is_form_of(session: Session, csrf: str) -> bool:

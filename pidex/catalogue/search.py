@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -334,8 +335,14 @@ def _found(row: Sequence[Any]) -> Found:
     index, project, name, version, summary, licence, origin, status, updated, files, pythons, platforms = row[
         :12
     ]
-    lists = tuple(pythons.split()), tuple(platforms.split())
+    lists = _words(pythons), _words(platforms)
     return Found(index, project, name, version, summary, licence, origin, status, updated, files, *lists)
+
+
+@lru_cache(maxsize=4_096)
+def _words(text: str) -> tuple[str, ...]:
+    """Pythons or platforms: thousands of projects have the same ones."""
+    return tuple(text.split())
 
 
 def _range(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
@@ -28,6 +29,12 @@ _FIND = (
         users.c.disabled.is_(False),
     )
 )
+_OF_USER = (
+    select(sessions.c.digest, sessions.c.via, sessions.c.created, sessions.c.expires)
+    .join(users, users.c.id == sessions.c.user_id)
+    .where(users.c.name == bindparam("of_name"), sessions.c.expires > bindparam("now"))
+    .order_by(sessions.c.created.desc(), sessions.c.digest)
+)
 _SURPLUS = (
     select(sessions.c.digest)
     .where(sessions.c.user_id == bindparam("of_user"))
@@ -40,6 +47,11 @@ def find(conn: Connection, digest: str, *, at: int) -> Session | None:
     """The session with that hash, unless it has expired or its user is locked out."""
     row = conn.execute(_FIND, {"of_digest": digest, "now": at}).one_or_none()
     return None if row is None else Session(*row)
+
+
+def list_of_user(conn: Connection, name: str, *, at: int) -> Sequence[tuple[str, str, int, int]]:
+    """(hash, how the user was known, created, expires) of a user's sessions that are on, newest first."""
+    return [tuple(row) for row in conn.execute(_OF_USER, {"of_name": name, "now": at})]
 
 
 def add(

@@ -87,7 +87,7 @@ def of_file(file: File, *, paths: bool) -> Reason:
 
 def of_yank(file: File) -> Reason:
     """A yanked file: installers take it only where it is pinned."""
-    because = f": {file.yanked}" if file.yanked else ""
+    because = f": {file.yanked.rstrip('.')}" if file.yanked else ""
     return Reason("yanked", f"{file.filename} is yanked{because}. Installers take it only for an exact ==.")
 
 

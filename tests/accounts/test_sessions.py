@@ -79,3 +79,30 @@ def test_sessions_of_a_user_are_bounded(desk: Desk, ann: Principal) -> None:
         texts.append(desk.sessions.begin(by=ann)[0])
     alive = [desk.sessions.find(text) is not None for text in texts]
     assert alive == [False] * 5 + [True] * SESSIONS
+
+
+def test_ones_sessions_are_listed_and_ended_but_for_the_one_that_asks(desk: Desk, ann: Principal) -> None:
+    texts = [desk.sessions.begin(by=ann)[0] for _ in range(3)]
+    bob = Principal("bob", frozenset({"authenticated"}), via="password")
+    theirs, _ = desk.sessions.begin(by=bob)
+    found = desk.sessions.list_own(texts[1], by=ann)
+    assert len(found) == 3
+    assert sorted(each.here for each in found) == [False, False, True]
+    assert all(each.created < each.expires for each in found)
+    assert desk.sessions.end_others(texts[1], by=ann) == 2
+    assert [desk.sessions.find(text) is not None for text in texts] == [False, True, False]
+    assert desk.sessions.find(theirs) is not None
+    assert desk.sessions.end_others(texts[1], by=ann) == 0
+    assert [row.action for row in desk.audit()].count("session.end") == 1
+
+
+def test_strangers_and_tokens_end_no_sessions(desk: Desk, ann: Principal) -> None:
+    text, _ = desk.sessions.begin(by=ann)
+    assert desk.sessions.list_own(text, by=ANONYMOUS) == []
+    with pytest.raises(Forbidden):
+        desk.sessions.end_others("", by=ANONYMOUS)
+    made = desk.admin.create_token("ann", scopes=["read"], by=BY)
+    token = desk.accounts.authenticate(basic("__token__", made.text))
+    with pytest.raises(Forbidden):
+        desk.sessions.end_others("", by=token)
+    assert desk.sessions.find(text) is not None

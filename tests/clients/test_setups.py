@@ -174,6 +174,38 @@ def test_what_a_project_page_prints_works(place: Place) -> None:
     assert name in place.server.names("base")
 
 
+@pytest.mark.clients
+@pytest.mark.timeout(200)
+def test_what_the_first_page_of_an_empty_index_prints_works(tmp_path: Path) -> None:
+    made = Place(tmp_path / "home")
+    made.serve()
+    assert made.server is not None
+    try:
+        commands: list[str] = []
+        end = time.monotonic() + PATIENCE
+        while not commands:
+            assert time.monotonic() < end, "it never says how to begin"
+            shown = fetch(f"{made.server.url}/", {"accept": "text/html"}).body.decode()
+            commands = [
+                line for line in html.unescape(shown).splitlines() if "pidex" in line and "~/" in line
+            ]
+            commands = [line.rpartition("<code>")[2].partition("</code>")[0] for line in commands]
+            commands = [line for line in commands if line.startswith("pidex ")]
+            time.sleep(0.2)
+        assert len(commands) == 2
+        for line in commands:
+            asked = f"printf '%s\\n' '{PASSWORD}' | {line}"
+            status, said = finish(["bash", "-ec", asked], made.work, made.environ)
+            assert status == 0, f"{line}\n{said}"
+        secret = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+        answer = fetch(
+            f"{made.server.url}/-/admin", {"accept": "text/html", "authorization": f"Basic {secret}"}
+        )
+        assert answer.status == 200, "me runs the server now"
+    finally:
+        made.server.stop()
+
+
 # --- what cannot be run here is read ------------------------------------------------------------------------
 
 SEEN = (

@@ -146,6 +146,7 @@ POST /-/logout                                                            open  
 GET  /-/account                                                           person
 POST /-/tokens                                                            known
 POST /-/tokens/{token}/revoke                                             known   404
+POST /-/sessions/end                                                      known   403
 POST /-/password                                                          known   403
 GET  /-/index                                                             open
 POST /-/index                                                             steward-form 400

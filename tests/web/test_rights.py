@@ -30,6 +30,7 @@ FORMS = {
     "/-/login": "name=&password=",
     "/-/logout": "",
     "/-/tokens": "scope=read&days=7",
+    "/-/sessions/end": "",
     "/-/password": "",
     "yank": "version=1.0",
     "unyank": "version=1.0",

@@ -77,7 +77,7 @@ PAGES = (
     "/-/index", "/-/statistics", "/-/origins?project={name}", "/-/folders", "/-/admin", "/-/admin/health",
     "/-/admin/people", "/-/admin/person?user={name}", "/-/admin/person/remove", "/-/admin/indexes",
     "/-/admin/audit?project={name}", "/-/admin/audit.csv?project={name}",
-    "/-/prefer", "/-/logout", "/-/tokens", "/-/tokens/9/revoke", "/-/password",
+    "/-/prefer", "/-/logout", "/-/tokens", "/-/tokens/9/revoke", "/-/sessions/end", "/-/password",
 )  # fmt: skip
 CALLS = (
     "<methodName>list_packages</methodName>",

@@ -52,6 +52,9 @@ def home(parts: Parts, visit: Visit) -> Outcome:
         except Busy:
             busy = True
     options = site.options
+    hints: Sequence[str] = ()
+    if site.health is not None and site.accounts.allows(visit.by, Action.ADMIN, None):
+        hints = [check.reason for check in site.health.readiness().checks if check.state != "ok"]
     loopback = not (options.unix or call.origin.forwarded) and is_loopback(options.host)
     where = where_of(parts, visit, newest[0].project if newest else "")
     return Shown(
@@ -62,6 +65,7 @@ def home(parts: Parts, visit: Visit) -> Outcome:
             "busy": busy,
             "guarded": guarded,
             "loopback": loopback,
+            "hints": hints,
             "where": where,
             "lines": setups.install_lines(where, where.project),
         },
@@ -120,7 +124,8 @@ def search(parts: Parts, visit: Visit) -> Outcome:
 
 def _filters(visit: Visit) -> Filters:
     days = visit.value("days")
-    values = {name: visit.value(name)[:100] for name in ("origin", "python", "platform", "licence", "status")}
+    names = ("index", "origin", "python", "platform", "licence", "status")
+    values = {name: visit.value(name)[:100] for name in names}
     return Filters(days=int(days) if days.isascii() and days.isdigit() and len(days) < 5 else 0, **values)
 
 

@@ -19,6 +19,7 @@ PATHS = (
     Path("/-/account", get=people.account),
     Path("/-/tokens", post=people.make_token),
     Path("/-/tokens/{token}/revoke", post=people.revoke_token),
+    Path("/-/sessions/end", post=people.end_others),
     Path("/-/password", post=people.change_password),
     Path("/-/index", get=indexes.about, post=indexes.change),
     Path("/-/statistics", get=indexes.statistics),

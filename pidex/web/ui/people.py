@@ -81,6 +81,7 @@ def _account(parts: Parts, visit: Visit, error: PidexError | None) -> Shown:
         {
             "tokens": sorted(tokens, key=lambda each: (each.state != "valid", -each.created)),
             "own": own,
+            "sessions": parts.sessions.list_own(visit.cookies.get(COOKIE, ""), by=visit.by),
             "scopes": SCOPES,
             "days": DAYS,
             "error": error,
@@ -125,6 +126,13 @@ def revoke_token(parts: Parts, visit: Visit) -> Outcome:
         raise NotFound(f"You have no token {text[:40]}.")
     parts.administration.revoke_token(int(text), by=visit.by)
     return Moved("-/account?done=revoked")
+
+
+def end_others(parts: Parts, visit: Visit) -> Outcome:
+    """POST `/-/sessions/end`: one's sessions end, but for this one."""
+    _self(visit)
+    parts.sessions.end_others(visit.cookies.get(COOKIE, ""), by=visit.by)
+    return Moved("-/account?done=ended")
 
 
 def change_password(parts: Parts, visit: Visit) -> Outcome:

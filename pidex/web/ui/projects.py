@@ -139,6 +139,7 @@ def overview(parts: Parts, visit: Visit) -> Outcome:
             "pinned": version is not None,
             "lines": setups.install_lines(where, found.page.project, pinned),
             "hashed": _hashed(found),
+            "claim": _claim(parts, visit, found.page.project),
             "usage": usage,
             "bars": bars(usage),
             "readme": readme,
@@ -148,6 +149,14 @@ def overview(parts: Parts, visit: Visit) -> Outcome:
             "links": _links(found.told),
         },
     )
+
+
+def _claim(parts: Parts, visit: Visit, project: str) -> str:
+    """Whose the name is in this index, by what was decided first ('local', 'merged'); '' for nothing."""
+    view = parts.indexing.origin(visit.index, project, by=visit.by)
+    if view.claims:
+        return view.claims[0].origin.value
+    return "local" if view.reservations else ""
 
 
 def _hashed(found: Sheet) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pidex.core.model import DEFAULT_INDEX, OPERATOR, Principal
+from pidex.verify import scrub
 from tests import samples
 from tests.web.driver import House, file_url, listed
 from tests.web.ui.browser import Browser, Page
@@ -86,6 +87,14 @@ def test_one_user(house: House, root: Browser) -> None:
     assert do(root, path, "remove-user", "/remove", user="bob", typed="").answer.status == 400
     assert "Removed." in do(root, path, "remove-user", "/remove", user="bob", typed="bob").text
     assert root.open(path).answer.status == 404
+
+
+def test_a_search_is_narrowed_to_an_index_of_several(house: House, root: Browser) -> None:
+    assert "Added." in do(root, "/-/admin/indexes", "add-index", name="stage", bases="main").text
+    page = root.open("/stage/-/search")
+    assert "demo" in page.text
+    assert "demo" in root.open("/stage/-/search?index=main").text
+    assert "Nothing fits." in root.open("/stage/-/search?index=stage").text
 
 
 def test_indexes_and_upstreams(house: House, root: Browser) -> None:
@@ -179,6 +188,31 @@ def test_older_rows_are_a_link_away(house: House, root: Browser) -> None:
     older = root.open("/-/admin/audit" + link[link.index("?") :])
     assert "group-0" in older.text
     assert "group-109" not in older.text
+
+
+def test_one_signs_out_everywhere_else(house: House) -> None:
+    here, there = signed_in(house, "ann"), signed_in(house, "ann")
+    page = here.open("/-/account")
+    assert page.text.count("this browser") == 1
+    page = here.send(page.form("/-/sessions/end"))
+    assert "Signed out everywhere else." in page.text
+    assert not any("/sessions/end" in (each.get("action") or "") for each in page.all("form"))
+    assert there.open("/-/account").hops, "it is over"
+    assert not here.open("/-/account").hops
+
+
+def test_administrators_are_told_what_needs_a_look(house: House) -> None:
+    scrub.write(house.pidex.data / scrub.NAME, scrub.State(began=1.0, damaged=("demo was put aside",)))
+    told = "This server needs somebody to look at it"
+    page = signed_in(house, "root").open("/")
+    assert told in page.text
+    assert "demo was put aside" in page.text
+    assert told not in signed_in(house, "ann").open("/").text
+    assert told not in Browser(house).open("/").text
+
+
+def test_nothing_is_said_where_all_is_well(root: Browser) -> None:
+    assert "needs somebody to look" not in root.open("/").text
 
 
 def test_only_who_may(house: House) -> None:

@@ -112,6 +112,7 @@ def test_find_a_project_and_read_about_it(house: House) -> None:
     assert "pip install --index-url http://index.test:8080/simple/" in page.text
     assert "MIT" in page.text
     assert "Walrus" in page.text
+    assert "claimed no upstream is asked for the name" in page.text
     assert "https://code.example/demo" in page.links
     assert not any(link.startswith("javascript:") for link in page.links)
     assert "https://elsewhere.example/x.png" in page.links  # only by a click

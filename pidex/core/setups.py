@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 #: What stands for a project where none is known, and for a token that everybody puts in themselves.
 EXAMPLE: Final = "some-package"
-TOKEN: Final = "PIDEX_TOKEN"  # noqa: S105  # the name of a variable
+TOKEN: Final = "INDEX_TOKEN"  # noqa: S105  # the name of a variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ _PROJECT: Final = phrase("In your project")
 _SIGN: Final = phrase("Sign in")
 _SEND: Final = phrase("Publish")
 _BY_TOKEN: Final = phrase("It asks for user name and password: __token__ and a token.")
-_SECRET: Final = phrase("Keep a token as the secret PIDEX_TOKEN of the repository.")
+_SECRET: Final = phrase("Keep a token as the secret INDEX_TOKEN of the repository.")
 _NETRC: Final = phrase("Credentials come from ~/.netrc: see “netrc”. Never put them into a URL.")
 
 
@@ -180,7 +180,7 @@ def _pypirc(where: Where) -> Sequence[Block]:
 def _netrc(where: Where) -> Sequence[Block]:
     text = f"machine {where.host}\nlogin __token__\npassword {TOKEN}"
     return [
-        Block(_ONCE, text, "~/.netrc", phrase("Put your token in the place of PIDEX_TOKEN.")),
+        Block(_ONCE, text, "~/.netrc", phrase("Put your token in the place of INDEX_TOKEN.")),
         Block(phrase("Let nobody else read it"), "chmod 600 ~/.netrc"),
         Block(_TRY, f"pip download --no-deps {_flags(where)} {where.project}"),
     ]
@@ -253,7 +253,7 @@ def _gitlab(where: Where) -> Sequence[Block]:
         "  script:",
         "    - python -m twine upload dist/*",
     ]
-    note = phrase("Keep a token as the masked variable PIDEX_TOKEN of the project.")
+    note = phrase("Keep a token as the masked variable INDEX_TOKEN of the project.")
     return [
         Block(phrase("Install"), "\n".join(lines), ".gitlab-ci.yml"),
         Block(_SEND, "\n".join(send), ".gitlab-ci.yml", note),

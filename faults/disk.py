@@ -18,11 +18,14 @@ from faults.client import MULTIPART, Answer, ask, form
 from faults.history import History, State
 from faults.power import _do
 from faults.server import Broken, pidex
+from pidex.backends import ballast
 
 #: The file system in MiB; what uploads leave free of it is 64.
 DISK_MIB = 112
 #: Seconds in which an upload has to succeed again once there is space.
 RECOVERY_SECONDS = 5.0
+#: Seconds in which the server has to have its ballast.
+BALLAST_SECONDS = 60.0
 
 
 def impossible() -> str | None:
@@ -44,6 +47,15 @@ def _fill(place: Path, keep: int) -> Path:
         while not keep:
             os.write(file.fileno(), b"x" * 4096)
     return path
+
+
+def _await_ballast(data: Path) -> None:
+    """What the server keeps for a full disk is taken again some seconds after there is room."""
+    end = time.monotonic() + BALLAST_SECONDS
+    while not (data / ballast.NAME).exists():
+        if time.monotonic() > end:
+            raise Broken(f"no ballast {BALLAST_SECONDS:g} s after there was room for it")
+        time.sleep(0.05)
 
 
 def _delete_while_full(port: int, path: str, keep: int) -> None:
@@ -76,6 +88,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
         for turn in range(rounds):
             if _send(server.port, wheel(f"room{turn}", "1.0")).status != 200:
                 raise Broken("no room for a small file at the start of a round")
+            _await_ballast(place / "data")
             keep = chance.choice((0, 0, 4096, 100_000, 20_000_000))
             filler = _fill(place, keep)
             sample = wheel(f"full{turn}", "1.0", chance.randbytes(chance.choice((10, 100_000, 3_000_000))))

@@ -34,19 +34,21 @@ def install(engine: Engine) -> None:
     means leaves the seals as they were, and `differing` tells. Migrations (`pidex_unsealed`) go without.
     """
 
-    @event.listens_for(engine, "begin", insert=True)
+    @event.listens_for(engine, "begin")
     def _begin(conn: Connection) -> None:
         options = conn.get_execution_options()
-        if "pidex_begin" not in options or "pidex_unsealed" in options or "pidex_sealed" in conn.info:
+        if "pidex_begin" not in options or "pidex_unsealed" in options:
             return
         dbapi: Any = conn.connection.driver_connection
+        # Asked each time: they go with the transaction that made them where that is undone.
+        if dbapi.execute("select 1 from sqlite_temp_master limit 1").fetchone() is not None:
+            return
         if dbapi.execute("select 1 from sqlite_master where name = 'seals'").fetchone() is None:
             return
         dbapi.create_function("pidex_seal", -1, _sealed, deterministic=True)
         for table in sealed():
             for statement in _triggers(table):
                 dbapi.execute(statement)
-        conn.info["pidex_sealed"] = True
 
 
 def renew(conn: Connection, names: Iterable[str] | None = None) -> None:

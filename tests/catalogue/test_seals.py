@@ -162,3 +162,15 @@ def test_older_rows_are_chained_by_the_migration(place: str | Path, monkeypatch:
         conn.execute(text("delete from audit where id = 2"))
         assert [each.id for each in audit.breaks(conn)] == [3]
     catalogue.close()
+
+
+def test_seals_are_kept_after_the_first_transaction_of_a_connection_was_undone(tmp_path: Path) -> None:
+    Catalogue.open(tmp_path / "catalogue.db").close()
+    catalogue = Catalogue.open(tmp_path / "catalogue.db", create=False)
+    with suppress(RuntimeError), catalogue.write() as conn:
+        conn.execute(text("insert into users (name, display, created) values ('ann', 'Ann', 1)"))
+        raise RuntimeError
+    with catalogue.write() as conn:
+        conn.execute(text("insert into users (name, display, created) values ('bob', 'Bob', 1)"))
+    catalogue.close()
+    assert differing(tmp_path / "catalogue.db") == []

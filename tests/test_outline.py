@@ -14,6 +14,7 @@ from pidex.catalogue.engine import Catalogue
 from pidex.core.errors import NotFetched, NotFound, UpstreamDown
 from pidex.core.layers import Origin
 from pidex.core.model import ANONYMOUS, File, Page, Status
+from pidex.core.names import canonical_version
 from pidex.core.simpleapi import page_json
 from pidex.core.upstreams import UNKNOWN, Held, UpstreamFile, UpstreamPage
 from pidex.resolver.listing import ordered, versions_of
@@ -87,7 +88,9 @@ def test_order_versions_and_every_byte_are_those_of_the_long_way(
     assert converted == ordered(converted)
     lines = lines_of(page)
     known = {file.filename for file in converted}
-    assert lines.versions == versions_of(ordered(list(converted)))
+    # Of two spellings of one release in one listing, either may stand for it (VER-2).
+    long_way = versions_of(ordered(list(converted)))
+    assert [*map(canonical_version, lines.versions)] == [*map(canonical_version, long_way)]
     # A wheel's name that is wrong only after its version never gets into a page that is held.
     shown = [file for file in lines.files if file.filename in known]
     long = Page("main", "foo", "Foo", 7, lines.versions, converted, origin=name)

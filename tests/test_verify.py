@@ -222,7 +222,7 @@ def test_accepting_what_is_there(house: Checked) -> None:
 def test_an_upload_that_was_given_up_is_told(house: Checked) -> None:
     with house.catalogue.write() as conn:
         conn.exec_driver_sql(
-            "insert into intents values (1, 'k', 'k-1.0.tar.gz', 0, 'k-1.0.tar.gz', 's', 1, 'ann', 1)"
+            "insert into intents values (1, 'k', 'k-1.0.tar.gz', 0, 'k-1.0.tar.gz', 's', 1, 'ann', 1, null)"
         )
     [found] = house.differences()
     assert (found.code, found.repair) == ("intent", Repair.START)

@@ -19,7 +19,7 @@ from pidex.web.ui.visit import Outcome, Raw, Shown, Visit
 ROLES = ("reader", "uploader", "maintainer", "owner", "admin")
 
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? ([0-9.e+-]+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_LABEL = re.compile(r'\b(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def _status(error: PidexError | None) -> int:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import random
-import shutil
 import tempfile
 import threading
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from bench.wheels import wheel
 from faults import check
 from faults.client import BOUNDARY, MULTIPART, Cut, ask
-from faults.server import Broken, Server, family, pidex
+from faults.server import Broken, Server, family, pidex, under_test
 from tests import samples
 from tests.security.test_limits import BOMBS, READMES
 
@@ -139,7 +138,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
     base = Path(tempfile.mkdtemp(prefix="pidex-bombs-"))
     (folder := base / "packages").mkdir()
     server, chance = pidex(folder, base / "data", base / "log"), random.Random(seed)
-    try:
+    with under_test(server, base, seed):
         server.start()
         port = server.port
         headers = {"Content-Type": MULTIPART}
@@ -182,12 +181,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
             print(f"{name}: {found[name]}", flush=True)
         if server.tracebacks():
             raise Broken(f"tracebacks in the log: {server.tail()}")
-        return found
-    except Broken as error:
-        raise Broken(f"{error} (kept: {base})") from None
-    finally:
-        server.kill()
-        shutil.rmtree(base, ignore_errors=True)
+    return found
 
 
 def _beside(server: Server, name: str, act: Callable[[], None], times: int) -> dict[str, object]:

@@ -17,7 +17,7 @@ from faults import check
 from faults.client import MULTIPART, Answer, ask, form
 from faults.history import History, State
 from faults.power import _do
-from faults.server import Broken, pidex
+from faults.server import Broken, pidex, under_test
 from pidex.backends import ballast
 
 #: The file system in MiB; what uploads leave free of it is 64.
@@ -77,7 +77,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
     folder.mkdir()
     server = pidex(folder, place / "data", base / "log")
     slowest = 0.0
-    try:
+    with under_test(server, base, seed, afterwards=lambda: _do("umount", place)):
         server.start()
         history = History()
         first = wheel("here", "1.0", b"x" * 1000)
@@ -121,10 +121,4 @@ def run(rounds: int, seed: int) -> dict[str, object]:
         check.verified(folder, place / "data", deep=True)
         if server.tracebacks():
             raise Broken(f"tracebacks in the log: {server.tail()}")
-    except Broken as error:
-        raise Broken(f"seed {seed}: {error} (log: {base / 'log'})") from None
-    finally:
-        server.kill()
-        _do("umount", place)
-    shutil.rmtree(base)
     return {"rounds": rounds, "slowest_recovery": round(slowest, 2), "seed": seed, **counts}

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import random
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from pathlib import Path
 from bench.wheels import wheel
 from faults import check
 from faults.client import MULTIPART, ask, form
-from faults.server import Broken, Server, pidex
+from faults.server import Broken, Server, pidex, under_test
 
 CLIENTS = 16
 HEADERS = {"Content-Type": MULTIPART}
@@ -78,7 +77,7 @@ def run(rounds: int, seed: int, seconds: float = 1e9) -> dict[str, object]:
     folder.mkdir()
     server = pidex(folder, base / "data", base / "log")
     counts: Counter[str] = Counter()
-    try:
+    with under_test(server, base, seed):
         server.start()
         for turn in range(rounds):
             if time.monotonic() > end:
@@ -93,9 +92,4 @@ def run(rounds: int, seed: int, seconds: float = 1e9) -> dict[str, object]:
         check.verified(folder, base / "data", deep=True)
         if server.tracebacks():
             raise Broken(f"tracebacks in the log: {server.tail()}")
-    except Broken as error:
-        raise Broken(f"seed {seed}: {error} (kept: {base})") from None
-    finally:
-        server.kill()
-    shutil.rmtree(base)
     return {"races": counts["_race"], "clients": CLIENTS, "cut answers": counts["_again"], "seed": seed}

@@ -17,6 +17,7 @@ from pathlib import Path
 from bench.wheels import wheel
 from faults.check import everything
 from faults.client import MULTIPART, ask, form
+from faults.lanes import Lanes
 from faults.load import API
 from faults.server import Broken, Server, environment, free_port
 
@@ -26,33 +27,22 @@ CLIENTS, BEFORE_SECONDS = 3, 0.5
 PAUSE_SECONDS = 0.05
 
 
-class Load:
+class Load(Lanes):
     """Clients that upload wheels and delete some; what was acknowledged, and when."""
 
     def __init__(self, port: int, seed: int) -> None:
+        super().__init__(CLIENTS)
         self._port, self._seed = port, seed
         self.added: dict[str, tuple[float, str]] = {}
         self.deleted: dict[str, float] = {}
-        self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._work, args=(each,)) for each in range(CLIENTS)]
 
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, number: int) -> None:
-        chance, count = random.Random(f"{self._seed}-{number}"), 0
+    def work(self, lane: int) -> None:
+        chance, count = random.Random(f"{self._seed}-{lane}"), 0
         mine: list[tuple[str, str]] = []
-        while not self._stop.is_set():
+        while not self.stopped.is_set():
             count += 1
-            project, version = f"load-{number}", f"{self._seed % 10_000}.{count}"
+            project, version = f"load-{lane}", f"{self._seed % 10_000}.{count}"
             filename, data = wheel(project, version, chance.randbytes(chance.randrange(5_000)))
             kind = {"Content-Type": MULTIPART}
             answer = asyncio.run(ask(self._port, "POST", "/legacy/", kind, form(filename, data)))

@@ -6,12 +6,13 @@ import contextlib
 import http.client
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -198,3 +199,21 @@ def pidex(
     command = [sys.executable, "-m", "pidex", "serve", str(folder), "--data", str(data), "-p", str(port)]
     command += ["--workers", str(workers), "--no-access-log", "--guard", "", *options]
     return Server("pidex", command, port, log, environ=environ or {}, folder=Path(__file__).parents[1])
+
+
+@contextlib.contextmanager
+def under_test(
+    server: Server, base: Path, seed: int, *, afterwards: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """For a block with `server`: killed behind it, `afterwards` called, and `base` removed if all was well.
+
+    A `Broken` of the block says with which seed it came about, and where the remains are kept.
+    """
+    try:
+        yield
+    except Broken as error:
+        raise Broken(f"seed {seed}: {error} (kept: {base})") from None
+    finally:
+        server.kill()
+        afterwards()
+    shutil.rmtree(base)

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from bench.wheels import wheel
 from faults import check
 from faults.client import MULTIPART, ask, form
 from faults.load import API, JSON
-from faults.server import Broken, Server, family, pidex
+from faults.server import Broken, Server, family, pidex, under_test
 
 #: Projects that the load goes round in, clients at a time, and seconds between two measurements.
 PROJECTS, CLIENTS, LOOK_SECONDS = 40, 4, 2.0
@@ -139,7 +138,7 @@ def run(minutes: float, seed: int) -> dict[str, object]:
     folder = base / "packages"
     folder.mkdir()
     server = pidex(folder, base / "data", base / "log")
-    try:
+    with under_test(server, base, seed):
         server.start()
         soak = Soak(server, base / "data", seed)
         asyncio.run(soak.run(minutes * 60))
@@ -159,11 +158,6 @@ def run(minutes: float, seed: int) -> dict[str, object]:
             raise Broken(f"tracebacks in the log: {server.tail()}")
         check.at_rest(folder, base / "data", check.everything(server.port))
         check.verified(folder, base / "data", deep=True)
-    except Broken as error:
-        raise Broken(f"seed {seed}: {error} (kept: {base})") from None
-    finally:
-        server.kill()
-    shutil.rmtree(base)
     return {
         "minutes": minutes,
         "seed": seed,

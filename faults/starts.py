@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import statistics
 import tempfile
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from bench.wheels import wheel
 from faults import check
 from faults.client import MULTIPART, Cut, ask, form
-from faults.server import Broken, Server, pidex
+from faults.server import Broken, Server, pidex, under_test
 
 #: Files that lie there, those on their way when the kill comes, and seconds until then.
 FILES, CLIENTS, LOAD_SECONDS = 200, 8, (0.05, 0.4)
@@ -48,7 +47,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
     if os.geteuid() == 0:
         server.command = [*FIRST, *server.command]
     seconds, processor = [], []
-    try:
+    with under_test(server, base, seed):
         server.start()
         while len(check.everything(server.port)) < FILES:
             pass  # each look waits for pages that are not ready
@@ -59,11 +58,6 @@ def run(rounds: int, seed: int) -> dict[str, object]:
         check.verified(folder, base / "data")
         if server.tracebacks():
             raise Broken(f"tracebacks in the log: {server.tail()}")
-    except Broken as error:
-        raise Broken(f"seed {seed}: {error} (kept: {base})") from None
-    finally:
-        server.kill()
-    shutil.rmtree(base)
     return {
         "starts": rounds,
         "seed": seed,

@@ -114,15 +114,21 @@ def server_programs() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """One cluster for the whole run."""
+def postgres_programs() -> Path:
+    """Where PostgreSQL's server programs lie; a skip with its reason where it cannot be used."""
     programs = server_programs()
     if programs is None:
         pytest.skip("NOT TESTED on PostgreSQL: no initdb in /usr/lib/postgresql/*/bin (Debian: postgresql)")
     pytest.importorskip("psycopg", reason="NOT TESTED on PostgreSQL: psycopg is not installed")
+    return programs
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_programs: Path) -> Iterator[Postgres]:
+    """One cluster for the whole run."""
     # A socket's path may not be longer than 107 bytes: pytest's own folders are too deep.
     folder = Path(tempfile.mkdtemp(prefix="pidex-pg-", dir="/tmp"))
-    cluster = Postgres(programs, folder)
+    cluster = Postgres(postgres_programs, folder)
     try:
         cluster.start()
         try:

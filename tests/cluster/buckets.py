@@ -10,15 +10,14 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from faults.lanes import Lanes
 from pidex.accounts import hashing
 from pidex.backends.objects.bucket import Place
 from pidex.catalogue import grants, indexes, users
@@ -89,44 +88,31 @@ def partial(url: str) -> list[str]:
     return wrong
 
 
-@dataclass
-class Uploads:
+class Uploads(Lanes):
     """Uploads in the background until it is left: what was confirmed, and what was answered oddly."""
 
-    url: str
-    prefix: str
-    lanes: int = 3
-    sent: list[Sent] = field(default_factory=list)
-    odd: list[str] = field(default_factory=list)
-    refused: int = 0
+    def __init__(self, url: str, prefix: str, lanes: int = 3) -> None:
+        super().__init__(lanes)
+        self._url, self._prefix = url, prefix
+        self.sent: list[Sent] = []
+        self.odd: list[str] = []
+        self.refused = 0
 
-    def __enter__(self) -> Uploads:
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(lane,)) for lane in range(self.lanes)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, lane: int) -> None:
-        number, project = 0, f"{self.prefix}{lane}"
-        while not self._stop.is_set():
+    def work(self, lane: int) -> None:
+        number, project = 0, f"{self._prefix}{lane}"
+        while not self.stopped.is_set():
             number += 1
             sample = samples.wheel(project, f"1.{number}", files={"a": bytes([number % 256]) * 50_000})
             answer: Answer | None = None
             with contextlib.suppress(OSError, http.client.HTTPException):
-                answer = send(self.url, sample)
+                answer = send(self._url, sample)
             if answer is not None and answer.status == 200:
                 self.sent.append(Sent(project, sample[0], sha256(sample[1])))
             else:
                 self.refused += 1
                 if answer is not None and answer.status not in HONEST:
                     self.odd.append(f"{answer.status} {answer.text[:300]}")
-                self._stop.wait(0.05)
+                self.stopped.wait(0.05)
 
 
 def confirmed(load: Uploads, least: int) -> Callable[[], bool]:

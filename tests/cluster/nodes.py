@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
+from faults.lanes import Lanes
 from pidex.accounts import hashing
 from pidex.catalogue import grants, indexes, intents, users
 from pidex.catalogue.engine import Catalogue
@@ -319,31 +319,20 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-class Load:
+class Load(Lanes):
     """Uploads in the background, through nginx, until it is left: what was confirmed and what refused."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
+        super().__init__(2)
         self._cluster, self._name = cluster, name
         self.sent: list[Sent] = []
         self.refused: list[int] = []
         self.odd: list[str] = []
         self.moments: list[float] = []  # when something was confirmed
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(2)]
 
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, lane: int) -> None:
+    def work(self, lane: int) -> None:
         number = 0
-        while not self._stop.is_set():
+        while not self.stopped.is_set():
             number += 1
             project = f"{self._name}-{lane}"
             sample = samples.wheel(project.replace("-", "_"), f"1.{number}")

@@ -21,7 +21,6 @@ from pidex.core.errors import CatalogueError
 from pidex.doctor import Target, contents
 from tests.catalogue import rows
 from tests.cluster.nodes import Database
-from tests.conftest import server_programs
 
 pytestmark = pytest.mark.postgres
 
@@ -115,11 +114,8 @@ def test_a_probe_that_was_told_asks_nothing_and_hears_of_own_writes(opened: Cata
     asyncio.run(ask())
 
 
-def test_a_database_that_comes_back_is_found_again() -> None:
-    programs = server_programs()
-    if programs is None:
-        pytest.skip("NOT TESTED on PostgreSQL: no initdb in /usr/lib/postgresql/*/bin (Debian: postgresql)")
-    with contextlib.closing(Database(programs)) as database:
+def test_a_database_that_comes_back_is_found_again(postgres_programs: Path) -> None:
+    with contextlib.closing(Database(postgres_programs)) as database:
         catalogue = Catalogue.open(database.url)
         index_id = rows.index(catalogue)
 

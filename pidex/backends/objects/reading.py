@@ -12,7 +12,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pidex.backends.cache import Cache, Reading
+from pidex.backends.cache import Cache, Opened
 from pidex.backends.objects.bucket import Bucket
 from pidex.backends.staging import StagedFile
 from pidex.core.errors import Changing, PidexError, StorageDown
@@ -84,7 +84,7 @@ class Fetch:
         return future
 
 
-class Coming(Reading):
+class Coming(Opened):
     """An object on its way, open for reading."""
 
     def __init__(self, fetch: Fetch) -> None:
@@ -113,14 +113,6 @@ class Coming(Reading):
                 coming.cancel()
                 return min(ready, end)
             await coming
-
-    def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
 
 
 class Reader:

@@ -30,7 +30,7 @@ READY: Final = b"ready\n"
 #: Descriptors a child may have: its own few, and one file.
 _DESCRIPTORS: Final = 32
 #: Seconds of processor time for a README (quality B9). The parent waits longer: a machine may be busy.
-_README_SECONDS: Final = 2.5
+_README_SECONDS: Final = 2.0
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -11,6 +11,8 @@ import nh3
 
 #: Bytes of HTML that come out at most.
 MAX_HTML: Final = 1 << 20
+#: Quotes or elements that may lie in one another (B9): renderer and cleaner take the square of it.
+MAX_DEPTH: Final = 200
 #: What every id in a README begins with, so that it is nobody else's.
 PREFIX: Final = "readme-"
 
@@ -43,6 +45,13 @@ _CLASSES: Final = frozenset(
 )
 _CLASSED: Final = {"span": set(_CLASSES), "a": {"image"}}
 
+_QUOTES: Final = re.compile(rf"^(?:[ \t]*>){{{MAX_DEPTH + 1}}}", re.MULTILINE)
+#: Elements that lie in one another until they are closed.
+_NESTED: Final = re.compile(
+    r"<(/?)(?:article|aside|blockquote|center|details|div|dl|fieldset|figure|footer|form|header|main|nav|ol"
+    r"|pre|section|table|ul)\b",
+    re.IGNORECASE,
+)
 _HEADING: Final = re.compile(r"<(/?)h([1-6])\b", re.IGNORECASE)
 _IMAGE: Final = re.compile(r'<img\b((?:\s+[\w:-]+(?:="[^"]*")?)*)\s*/?>', re.IGNORECASE)
 _EMPTY: Final = re.compile(r'<a(?:\s+[\w-]+="[^"]*")*>\s*</a>')
@@ -95,6 +104,8 @@ def _kind(content_type: str | None) -> tuple[str, str]:
 def _rendered(text: str, kind: str, variant: str) -> str | None:
     # Half a second and 40 MB of modules, in this process alone.
     if kind == "text/markdown":
+        if _is_too_deep(text):
+            return None
         from readme_renderer import markdown  # noqa: PLC0415
 
         return markdown.render(text, variant=variant if variant in ("GFM", "CommonMark") else "GFM")
@@ -103,6 +114,18 @@ def _rendered(text: str, kind: str, variant: str) -> str | None:
 
         return rst.render(text)
     return None
+
+
+def _is_too_deep(text: str) -> bool:
+    """Whether quotes or elements of Markdown lie deeper in one another than anybody writes them."""
+    if _QUOTES.search(text) is not None:
+        return True
+    depth = 0
+    for match in _NESTED.finditer(text):
+        depth = max(0, depth - 1) if match[1] else depth + 1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def _lowered(match: re.Match[str]) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pidex.catalogue import contents, indexes, journal, origins, projects
 from pidex.catalogue.engine import Catalogue, Connection
+from pidex.catalogue.fulltext import SharedTexts
 from pidex.catalogue.search import State, Texts
 from pidex.core import compatibility, finds, metadata, names, needs
 from pidex.core.finds import Document, Filters, Found
@@ -105,7 +106,9 @@ class Search:
     one, for a moment at most; `follow` does so without a bound.
     """
 
-    def __init__(self, catalogue: Catalogue, texts: Texts, resolver: Resolver, clock: Clock) -> None:
+    def __init__(
+        self, catalogue: Catalogue, texts: Texts | SharedTexts, resolver: Resolver, clock: Clock
+    ) -> None:
         self._catalogue, self._texts, self._resolver, self._clock = catalogue, texts, resolver, clock
 
     def search(

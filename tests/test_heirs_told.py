@@ -9,7 +9,6 @@ import pytest
 
 from pidex.catalogue import files, holds, indexes, journal, projects, scans, statuses
 from pidex.catalogue.engine import Catalogue
-from pidex.catalogue.search import Texts
 from pidex.core.errors import Busy, NotFetched
 from pidex.core.finds import Filters
 from pidex.core.layers import Origin
@@ -31,7 +30,7 @@ class Family(House):
         self.main = self.index("main", "tool-1.0.zip", "tool-2.0.zip", "seen_lib-1.0.zip")
         self.team = self.index("team", "tool-3.0.zip", "extra-1.0.zip")
         self.dev = self.index("dev", "mine-1.0.zip", bases=("team", "main"), upstreams=(PYPI,))
-        self.texts = Texts(place / "search.db")
+        self.texts = rows.texts(catalogue, place)
         self.search = Search(catalogue, self.texts, self.resolver, lambda: 1e9)
 
     def see(self, by: Principal, index: str, action: Action) -> Visibility:

@@ -10,7 +10,6 @@ import pytest
 
 from pidex.catalogue import contents, exemptions, holds, indexes, origins
 from pidex.catalogue.engine import Catalogue
-from pidex.catalogue.search import Texts
 from pidex.core.finds import Filters
 from pidex.core.layers import Claim, Origin
 from pidex.core.model import ANONYMOUS
@@ -42,7 +41,7 @@ class House:
                 facts = replace(rows.facts_of(file), summary=summary, metadata=told.encode())
                 contents.put_many(conn, [(facts, file.packagetype)])
         self.resolver = Resolver(catalogue, Memory({}), lambda: self.now)
-        self.texts = Texts(place / "search.db")
+        self.texts = rows.texts(catalogue, place)
         self.search = Search(catalogue, self.texts, self.resolver, lambda: self.now)
         self.search.follow()
 

@@ -181,7 +181,8 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
     from pidex.processes import Loops  # noqa: PLC0415
 
     settings = pidex.settings
-    once: dict[str, Callable[[threading.Event], None]] = {}  # what one node does for all
+    # What one node does for all.
+    once: dict[str, Callable[[threading.Event], None]] = {"search": lambda stop: _follow(pidex, stop)}
     if settings.scrub_days:
         once["scrub"] = lambda stop: upkeep.scrub(pidex, stop)
     if settings.storage is not None:
@@ -193,7 +194,6 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
         "metrics": lambda stop: _fold(pidex.metrics, stop),
         "control": Control(pidex.data, pidex.calls(pushes)).run,
         "git": pushes.run,
-        "search": lambda stop: _follow(pidex, stop),
         "statistics": lambda stop: _settle(pidex, stop),
         "mirror": lambda stop: mirroring.run(pidex, stop),
         "ballast": lambda stop: upkeep.ballast(pidex, stop),

@@ -158,11 +158,14 @@ class Pidex:
 
     def search(self) -> Search:
         """What finds projects; its texts lie beside the catalogue, and are made from it."""
+        from pidex.catalogue.fulltext import SharedTexts  # noqa: PLC0415
         from pidex.catalogue.search import Texts  # noqa: PLC0415
         from pidex.search import Search  # noqa: PLC0415
 
-        texts = Texts(self.data / "search.db")
-        self._closers.append(texts.close)
+        own = Texts(self.data / "search.db")
+        self._closers.append(own.close)
+        # All nodes of a cluster have one.
+        texts = SharedTexts(self.catalogue, own) if self.catalogue.dialect == "postgresql" else own
         return Search(self.catalogue, texts, self.resolver, self.clock)
 
     def statistics(self) -> Statistics:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, exc, select, text
 from sqlalchemy.engine import URL, make_url
 
 import pidex
-from pidex.catalogue import connections, requirements, schema, seals, snapshots
+from pidex.catalogue import connections, moves, requirements, schema, seals, snapshots
 from pidex.catalogue.probe import Board, PostgresProbe, Probe, SqliteProbe
 from pidex.catalogue.refusals import damaged, translated
 from pidex.catalogue.tables import metadata
@@ -101,7 +101,15 @@ class Catalogue:
 
         There is one at a time, on both engines and over all processes, so serials taken inside become
         visible in their order (SER-1). Keep the block short: others wait `connections.BUSY_SECONDS` at most.
+        Raises `Moving` while the installation goes to another place, and once it has.
         """
+        with self.steer() as conn:
+            moves.check(conn)
+            yield conn
+
+    @contextmanager
+    def steer(self) -> Iterator[Connection]:
+        """As `write`, whatever is said of a move: for who moves, and for rows that stay here."""
         with translated(self.name), self._here(self._writer).begin() as conn:
             if self.path is None:
                 conn.execute(_TAKE_TURN)
@@ -113,13 +121,22 @@ class Catalogue:
         """A connection for rows of which no answer is made: leases, and counted guesses.
 
         Each statement is a transaction of its own. Writers in their turn do not wait for it, nor it for them.
-        On SQLite it is `write`.
+        On SQLite it is `steer`.
         """
         if self.path is not None:
-            with self.write() as conn:
+            with self.steer() as conn:
                 yield conn
             return
         with translated(self.name), self._here(self._beside).begin() as conn:
+            yield conn
+
+    @contextmanager
+    def derive(self) -> Iterator[Connection]:
+        """A transaction over rows beside the catalogue that can be made again from it, on PostgreSQL.
+
+        It takes no turn: writers do not wait for it, and no cache hears of it.
+        """
+        with translated(self.name), self._here(self._writer).begin() as conn:
             yield conn
 
     @contextmanager
@@ -160,6 +177,11 @@ class Catalogue:
             found = schema.stored(conn)
             if found == schema.REVISION:
                 _touch_tables(conn)
+                if create and moves.arriving(conn) is not None:
+                    raise CatalogueError(
+                        f"The catalogue {self.name} is not all there yet: `pidex migrate` is filling it."
+                        " Let that come to its end, or run it again."
+                    )
                 return
             if found is None and schema.tables(conn):
                 raise CatalogueError(

@@ -7,24 +7,26 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pidex.core.finds import MAX_BODY, Document, Found, distance, mistyped, spread
+from pidex.core import finds
+from pidex.core.finds import MAX_BODY, Document, Found, spread
 
 #: The tables below, by number: a file with another number is emptied and filled anew.
 VERSION: Final = 1
 #: How long a writer waits for another, in seconds.
 BUSY_SECONDS: Final = 5.0
-#: Projects that one search finds at most, and names that are looked at for one that was perhaps meant.
+#: Projects that one search finds at most.
 MAX_FOUND: Final = 10_000
-MAX_NEAR: Final = 2_000
+#: Of those, the ones of which only the name holds what is looked for.
+MAX_NAMED: Final = 200
+#: What the sources of names that are indexes of ours begin with.
+INDEX: Final = "index:"
 #: Names that `learn` writes in one transaction.
 LEARNT: Final = 10_000
-#: Characters from which on two letters of a name may be wrong.
-LONG_CHARS: Final = 6
 
 _TABLES: Final = """
 create table state (one integer primary key check (one = 1), serial integer not null, cursor text);
@@ -44,10 +46,11 @@ create table names (
   without rowid;
 create index names_reversed on names (source, reversed);
 """
-_COLUMNS: Final = (
+#: What is told of a project that was found.
+COLUMNS: Final = (
     "index_name, project, name, version, summary, licence, origin, status, updated, files, pythons, platforms"
 )
-_FOUND: Final = ", ".join(f"p.{name}" for name in _COLUMNS.split(", "))
+_FOUND: Final = ", ".join(f"p.{name}" for name in COLUMNS.split(", "))
 
 
 class State(NamedTuple):
@@ -163,7 +166,7 @@ class Texts:
             statement = (
                 f"select {_FOUND} from projects p where 1 {where} order by p.project limit {MAX_FOUND}"  # noqa: S608
             )
-            return [_found(row) for row in conn.execute(statement, values)]
+            return [found_in(row) for row in conn.execute(statement, values)]
         # Nothing but the names of columns is put together here.
         statement = (
             f"select {_FOUND}, p.id from texts join projects p on p.id = texts.rowid"  # noqa: S608
@@ -174,9 +177,7 @@ class Texts:
         for row in _named(conn, "-".join(words), where, values):
             if row[-1] not in seen:
                 rows.append(row)
-        exact = "-".join(words).lower().replace("_", "-").replace(".", "-")
-        rows.sort(key=lambda row: (row[1] != exact, not row[1].startswith(exact), exact not in row[1]))
-        return [_found(row) for row in rows]
+        return finds.by_name([found_in(row) for row in rows], words)
 
     def needed_by(self, index: str, project: str) -> Sequence[tuple[str, str]]:
         """(project, requirement) of each project of an index whose latest release needs this one."""
@@ -194,30 +195,18 @@ class Texts:
 
     def starting(self, sources: Sequence[str], start: str, limit: int) -> Sequence[str]:
         """Names of sources that begin with a text."""
-        return _range(self._conn(), "name", sources, start, limit)
+        return _range(self._conn(), sources, start, (0, 1_000), limit)
 
     def near(self, sources: Sequence[str], name: str, limit: int) -> Sequence[str]:
-        """Names of sources that were perhaps meant.
-
-        Every name that is one wrong letter away is looked up: they are few, of however many names there are.
-        Only where there is none, names with two wrong letters are looked for, of which one half is right.
-        """
-        if len(name) < 3:
-            return []
+        """Names of sources that were perhaps meant; see `finds.nearest`."""
         conn = self._conn()
         statement = "select name from names where source = ? and name in (select value from json_each(?))"
-        tried = json.dumps(mistyped(name))
-        candidates = {row[0] for source in sources for row in conn.execute(statement, (source, tried))}
-        most = 1
-        if not candidates and len(name) >= LONG_CHARS:
-            most, half = 2, len(name) // 2
-            lengths = (len(name) - most, len(name) + most)
-            candidates = {*_range(conn, "name", sources, name[:half], MAX_NEAR, lengths=lengths)}
-            ends = _range(conn, "reversed", sources, name[half:][::-1], MAX_NEAR, lengths=lengths)
-            candidates.update(end[::-1] for end in ends)
-        steps = {each: distance(name, each, most) for each in candidates}
-        close = sorted((step, each) for each, step in steps.items() if step is not None)
-        return [each for _, each in close[:limit]]
+
+        def equal(tried: Sequence[str]) -> set[str]:
+            wanted = json.dumps(tried)
+            return {row[0] for source in sources for row in conn.execute(statement, (source, wanted))}
+
+        return finds.nearest(name, limit, equal=equal, alike=partial(_range, conn, sources))
 
     # --- connections ----------------------------------------------------------------------------------------
 
@@ -290,14 +279,14 @@ def _remove(conn: sqlite3.Connection, index: str, project: str) -> None:
         conn.execute("delete from projects where id = ?", row)
         conn.execute("delete from texts where rowid = ?", row)
         conn.execute("delete from needs where id = ?", row)
-        conn.execute("delete from names where source = ? and name = ?", (f"index:{index}", project))
+        conn.execute("delete from names where source = ? and name = ?", (f"{INDEX}{index}", project))
 
 
 def _add(conn: sqlite3.Connection, index: str, document: Document) -> None:
     d = document
-    marks = ", ".join("?" * len(_COLUMNS.split(", ")))
+    marks = ", ".join("?" * len(COLUMNS.split(", ")))
     number = conn.execute(
-        f"insert into projects ({_COLUMNS}) values ({marks})",  # noqa: S608
+        f"insert into projects ({COLUMNS}) values ({marks})",  # noqa: S608
         (
             index, d.project, d.name, d.version, d.summary, d.licence, d.origin, d.status, d.updated, d.files,
             " ".join(d.pythons), " ".join(d.platforms),
@@ -312,7 +301,7 @@ def _add(conn: sqlite3.Connection, index: str, document: Document) -> None:
         [(number, index, target, text) for target, text in d.needs],
     )
     conn.execute(
-        "insert or ignore into names values (?, ?, ?)", (f"index:{index}", d.project, d.project[::-1])
+        "insert or ignore into names values (?, ?, ?)", (f"{INDEX}{index}", d.project, d.project[::-1])
     )
 
 
@@ -326,12 +315,19 @@ def _named(
     conn: sqlite3.Connection, text: str, where: str, values: Sequence[str]
 ) -> list[tuple[object, ...]]:
     """Projects whose names hold a text anywhere."""
-    pattern = "".join(f"!{each}" if each in "%_!" else each for each in text.lower())
-    statement = f"select {_FOUND}, p.id from projects p where p.project like ? escape '!' {where} limit 200"  # noqa: S608
-    return conn.execute(statement, [f"%{pattern}%", *values]).fetchall()
+    statement = (
+        f"select {_FOUND}, p.id from projects p where p.project like ? escape '!' {where} limit {MAX_NAMED}"  # noqa: S608
+    )
+    return conn.execute(statement, [pattern_of(text), *values]).fetchall()
 
 
-def _found(row: Sequence[Any]) -> Found:
+def pattern_of(text: str) -> str:
+    """The pattern (`like ... escape '!'`) of names that hold a text anywhere."""
+    return "%" + "".join(f"!{each}" if each in "%_!" else each for each in text.lower()) + "%"
+
+
+def found_in(row: Sequence[Any]) -> Found:
+    """What was found, from a row that begins with `COLUMNS`."""
     index, project, name, version, summary, licence, origin, status, updated, files, pythons, platforms = row[
         :12
     ]
@@ -347,15 +343,16 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _range(
     conn: sqlite3.Connection,
-    column: str,
     sources: Sequence[str],
     start: str,
+    lengths: tuple[int, int],
     limit: int,
     *,
-    lengths: tuple[int, int] = (0, 1_000),
+    backwards: bool = False,
 ) -> Sequence[str]:
-    """Values of a column that begin with a text: one walk along an index for each source."""
+    """Names (or names written backwards) that begin with a text: one walk along an index for each source."""
     found: list[str] = []
+    column = "reversed" if backwards else "name"
     statement = (
         f"select {column} from names where source = ? and {column} >= ? and {column} < ?"  # noqa: S608
         f" and length({column}) between ? and ? limit ?"

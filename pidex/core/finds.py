@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -16,6 +16,9 @@ MAX_QUERY: Final = 300
 MAX_WORDS: Final = 12
 #: Letters of normalised names.
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789-"
+#: Names that are looked at for one that was perhaps meant, and characters from which on two may be wrong.
+MAX_NEAR: Final = 2_000
+LONG_CHARS: Final = 6
 #: Characters of a README that are looked through.
 MAX_BODY: Final = 20_000
 #: Values of one facet that are offered.
@@ -196,6 +199,43 @@ def distance(one: str, other: str, most: int) -> int | None:
         if min(row) > most:
             return None
     return row[-1] if row[-1] <= most else None
+
+
+def by_name(found: Sequence[Found], words: Sequence[str]) -> Sequence[Found]:
+    """What was found, by its names: the one that was typed, those that begin with it, those that hold it."""
+    exact = "-".join(words).lower().replace("_", "-").replace(".", "-")
+
+    def far(each: Found) -> tuple[bool, bool, bool]:
+        return each.project != exact, not each.project.startswith(exact), exact not in each.project
+
+    return sorted(found, key=far)
+
+
+def nearest(
+    name: str,
+    limit: int,
+    *,
+    equal: Callable[[Sequence[str]], Iterable[str]],
+    alike: Callable[..., Iterable[str]],
+) -> list[str]:
+    """Names that were perhaps meant, the nearest first, of those that are known.
+
+    Every name that is one wrong letter away is looked up (`equal`): they are few, of however many names there
+    are. Only where there is none, names with two wrong letters are looked for, of which one half is right:
+    `alike(start, lengths, limit, backwards=...)` lists those that begin so, or end so, written backwards.
+    """
+    if len(name) < 3:
+        return []
+    candidates, most = {*equal(mistyped(name))}, 1
+    if not candidates and len(name) >= LONG_CHARS:
+        most, half = 2, len(name) // 2
+        lengths = (len(name) - most, len(name) + most)
+        candidates = {*alike(name[:half], lengths, MAX_NEAR, backwards=False)}
+        ends = alike(name[half:][::-1], lengths, MAX_NEAR, backwards=True)
+        candidates.update(end[::-1] for end in ends)
+    steps = {each: distance(name, each, most) for each in candidates}
+    close = sorted((step, each) for each, step in steps.items() if step is not None)
+    return [each for _, each in close[:limit]]
 
 
 def _number(text: str) -> tuple[int, ...]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pidex.catalogue import contents, files, indexes, journal, places, projects, scans
 from pidex.catalogue.engine import Catalogue
+from pidex.catalogue.fulltext import SharedTexts
+from pidex.catalogue.search import Texts
 from pidex.core import names
 from pidex.core.model import DEFAULT_INDEX, Facts, File, PackageType, Place, PlaceState, Shelf, Stat
 
@@ -88,3 +91,9 @@ def facts_of(one: File) -> Facts:
     """What reading a listed file said."""
     metadata = f"Name: {one.name}\nVersion: {one.version}\n".encode() if one.metadata_sha256 else None
     return Facts(one.sha256, one.blake2b_256, one.md5, one.size, metadata)
+
+
+def texts(catalogue: Catalogue, place: Path) -> Texts | SharedTexts:
+    """What searches look through, as the program has it beside a catalogue of this engine."""
+    own = Texts(place / "search.db")
+    return SharedTexts(catalogue, own) if catalogue.dialect == "postgresql" else own

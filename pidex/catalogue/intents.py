@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, select
 
-from pidex.catalogue import upserts
+from pidex.catalogue import moves, upserts
 from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import intents
 
@@ -57,7 +57,8 @@ def list(conn: Connection, index_id: int) -> Sequence[Intent]:  # noqa: A001
 
 
 def put(conn: Connection, index_id: int, intent: Intent) -> None:
-    """Announce a publish."""
+    """Announce a publish. Raises `Moving` where none may begin any more."""
+    moves.check(conn, fresh=True)
     row = {name: getattr(intent, name) for name in Intent.__dataclass_fields__}
     upserts.put(conn, intents, [{"index_id": index_id, "key": intent.key, **row}])
 

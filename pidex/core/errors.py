@@ -159,6 +159,12 @@ class Busy(PidexError):
     code, status, title = "busy", 503, "Not ready yet"
 
 
+class Moving(PidexError):
+    """The installation goes to another place: it can be read, and not be changed. Trying again helps."""
+
+    code, status, title = "moving", 503, "Being moved"
+
+
 class Changing(PidexError):
     """The bytes on disk are no longer those that were admitted. Trying again helps once they are whole."""
 

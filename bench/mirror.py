@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import crowds, peers, servers
+from bench.ports import free_port
 from bench.report import Figure, Row, Table, note
-from bench.servers import Server, free_port
+from bench.servers import Server
 from pidex.app.known import url_of
 
 #: What is resolved: 198 packages in November 2026.

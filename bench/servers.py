@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import peers
+from bench.ports import free_port
 
 #: Seconds that a server may take to answer for the first time, and to look into a folder.
 PATIENCE, SCAN_PATIENCE = 600, 3600
@@ -33,12 +33,6 @@ class Answer:
     headers: dict[str, str]  # lower-case names
     body: bytes
     seconds: float
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -15,10 +15,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.ports import free_port
 from faults import check
 from faults.history import History
 from faults.load import FTP_USER, Clone, Load
-from faults.server import Broken, Server, free_port, pidex
+from faults.server import Broken, Server, pidex
 from faults.steps import REPAIRS, STEPS, Points
 
 #: Rounds between two checks of everything, and names of earlier rounds that each round looks at again.

@@ -20,12 +20,13 @@ from urllib.parse import unquote, urljoin
 
 from bench import peers as installed
 from bench import servers
+from bench.ports import free_port
 from bench.wheels import wheel
 from faults import disk
 from faults.client import MULTIPART, Cut, ask, form
 from faults.history import History, Outcome, State, outcome
 from faults.power import _do
-from faults.server import Broken, Server, free_port, pidex
+from faults.server import Broken, Server, pidex
 
 CLIENTS = 4
 #: Seconds of load before a kill; payload bytes of a wheel.

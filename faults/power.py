@@ -18,11 +18,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench.ports import free_port
 from faults import check
 from faults.history import History, State
 from faults.kills import ask_control, ftp_person
 from faults.load import Clone, Load
-from faults.server import Broken, free_port, pidex
+from faults.server import Broken, pidex
 
 #: Sizes of the file systems, in MiB: sparse files, of which only what is written takes space.
 OUTER_MIB, INNER_MIB = 16_384, 3_072

@@ -14,12 +14,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from bench.ports import free_port
 from bench.wheels import wheel
 from faults.check import everything
 from faults.client import MULTIPART, ask, form
 from faults.lanes import Lanes
 from faults.load import API
-from faults.server import Broken, Server, environment, free_port
+from faults.server import Broken, Server, environment
 
 #: Clients that upload, and seconds that they work before a backup and while it is taken.
 CLIENTS, BEFORE_SECONDS = 3, 0.5

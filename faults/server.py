@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.ports import free_port
+
 #: Seconds to the first answer, and to the end of a process that was killed.
 START_SECONDS, END_SECONDS = 60.0, 20.0
 #: Pauses between two looks, in seconds.
@@ -26,13 +28,6 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 class Broken(AssertionError):
     """A promise was broken: the sentence says which."""
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(**extra: str) -> dict[str, str]:

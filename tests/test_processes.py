@@ -20,10 +20,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_port
 from pidex.core.errors import CannotStart, StorageFull
 from pidex.processes import DataLock, Loops, listen, listen_unix
 from tests import samples
-from tests.walks.server import Server, fetch, free_port, until
+from tests.walks.server import Server, fetch, until
 from tests.web.driver import heard
 
 WHEEL = samples.wheel("demo", "1.0")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_port
 from pidex.cli.group import pidex, run
 from pidex.config import ENV_PREFIX, load
-from tests.walks.server import free_port
 
 Printed = Callable[..., str]
 

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_port
 from tests import samples
 from tests.clients.environments import CLIENTS, Unavailable, make
 from tests.test_docs import ROOT, blocks, entries
-from tests.walks.server import Server, environment, finish, free_port
+from tests.walks.server import Server, environment, finish
 
 PASSWORD = "correct horse"
 #: The clients' programs that the pages call, and the environments they come from.

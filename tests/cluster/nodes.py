@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
+from bench.ports import free_port
 from faults.lanes import Lanes
 from pidex.accounts import hashing
 from pidex.catalogue import grants, indexes, intents, users
@@ -28,7 +29,7 @@ from pidex.core.permissions import Grant, Role
 from tests import samples
 from tests.cli.test_service import listening
 from tests.conftest import Postgres, server_programs
-from tests.walks.server import Answer, Server, fetch, free_port, run, until
+from tests.walks.server import Answer, Server, fetch, run, until
 from tests.web.test_upload import MULTIPART, fields_of, packed
 
 #: Who may do everything in the index, and who only reads by a grant.

@@ -13,8 +13,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from bench.ports import free_port
 from tests.clients.environments import CLIENTS, make
-from tests.walks.server import free_port, until
+from tests.walks.server import until
 
 #: Who may use it, by its own file of identities.
 ACCESS, SECRET = "testaccess", "testsecret1234567"

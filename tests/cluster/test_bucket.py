@@ -169,7 +169,8 @@ def test_a_catalogue_is_rebuilt_and_clients_are_sent_to_the_bucket(tmp_path: Pat
         assert "3 files come back" in told
         assert f"missing from the bucket: {every[1][0]}" in told
         server.pidex("scan")
-        found = until(lambda: [*listing(server.url, "back")[1]])
+        until(lambda: len(names(server.url, "back")) == 3)
+        found = listing(server.url, "back")[1]
         lasting = ("filename", "hashes", "size", "upload-time", "requires-python")
         assert [{key: file[key] for key in lasting if key in file} for file in found] == [
             {key: file[key] for key in lasting if key in file}

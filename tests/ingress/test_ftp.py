@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from bench.ports import free_port
+
 pytest.importorskip("pyftpdlib", reason="NOT TESTED: the extra ftp is not installed")
 pytest.importorskip("OpenSSL", reason="NOT TESTED: the extra ftp is not installed")
 
@@ -27,7 +29,7 @@ from pidex.config import load
 from pidex.core.model import ANONYMOUS, OPERATOR
 from pidex.ingress import drafts
 from tests.samples import sdist, wheel
-from tests.walks.server import free_port, until
+from tests.walks.server import until
 
 PASSWORD = "correct horse"
 PEOPLE = {"ann": "uploader", "olga": "owner", "rita": "reader"}

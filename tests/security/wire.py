@@ -16,8 +16,9 @@ from typing import Self
 
 import pytest
 
+from bench.ports import free_port
 from tests.cli.test_service import listening
-from tests.walks.server import Server, free_port, run, until
+from tests.walks.server import Server, run, until
 
 #: Seconds of silence after which an answer is taken for the last one.
 SILENCE = 0.7

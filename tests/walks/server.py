@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
+
+from bench.ports import free_port
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -106,15 +107,6 @@ def fetch(
         return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, data)
     finally:
         connection.close()
-
-
-def free_port() -> int:
-    """A port that was free a moment ago on 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
 
 
 def environment(**extra: str) -> dict[str, str]:

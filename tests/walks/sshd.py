@@ -13,7 +13,8 @@ from types import TracebackType
 
 import pytest
 
-from tests.walks.server import environment, free_port, until
+from bench.ports import free_port
+from tests.walks.server import environment, until
 
 CONFIGURATION = """\
 ListenAddress 127.0.0.1

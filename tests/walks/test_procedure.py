@@ -22,11 +22,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_port
 from tests.clients.conftest import have  # noqa: F401  # a fixture
 from tests.clients.environments import TOP, Unavailable
 from tests.clients.installers import Installer
 from tests.samples import Sample, wheel, write
-from tests.walks.server import Offline, environment, family, fetch, free_port, run, run_online, until
+from tests.walks.server import Offline, environment, family, fetch, run, run_online, until
 from tests.walks.test_git_push import Clone
 from tests.walks.test_supervisor import CONFIGURATION, Supervisor
 

@@ -22,10 +22,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_port
 from tests.cli.test_service import listening
 from tests.clients.environments import Unavailable
 from tests.samples import wheel, write
-from tests.walks.server import TOP, Server, environment, family, free_port, run, until
+from tests.walks.server import TOP, Server, environment, family, run, until
 from tests.walks.test_supervisor import CONFIGURATION, Supervisor
 
 

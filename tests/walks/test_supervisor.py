@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_port
 from tests.clients.environments import CLIENTS, TOP, Unavailable, make
 from tests.samples import wheel, write
-from tests.walks.server import environment, family, fetch, free_port, run, until
+from tests.walks.server import environment, family, fetch, run, until
 
 CONFIGURATION = """\
 [supervisord]

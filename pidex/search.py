@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from operator import itemgetter
 from time import monotonic
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from pidex.catalogue.engine import Catalogue, Connection
 from pidex.catalogue.fulltext import SharedTexts
 from pidex.catalogue.search import State, Texts
 from pidex.core import compatibility, finds, metadata, names, needs
-from pidex.core.finds import Document, Filters, Found
+from pidex.core.finds import Candidate, Document, Filters, Found
 from pidex.core.interfaces import Clock
 from pidex.core.layers import Origin
 from pidex.core.listing import EVERYTHING
@@ -60,21 +61,24 @@ class _View(NamedTuple):
     upstreams: Sequence[str]
     open: Callable[[str], bool]
 
-    def answering(self, found: Iterable[Found]) -> list[Found]:
+    def answering(self, found: Iterable[Candidate]) -> Sequence[Candidate]:
         """Those of what was found that the index shows, of each project what its first layer has."""
-        layers = [*self.shares]
-        best: dict[str, Found] = {}
-        for each in found:
-            share = self.shares[each.index]
-            if (
-                each.status == "quarantined"
-                or each.project in share.closed
-                or not share.answers(each.project)
-            ):
-                continue
-            other = best.get(each.project)
-            if other is None or layers.index(each.index) < layers.index(other.index):
-                best[each.project] = each  # in the place of the one that fits better
+        off = cache(lambda kind: finds.kind_of(kind).status == Status.QUARANTINED.value)
+        told = {name: (share.closed, share.answers) for name, share in self.shares.items()}
+        shown = [
+            each
+            for each in found
+            for closed, answers in [told[each[0]]]
+            if each[1] not in closed and not off(each[2]) and answers(each[1])
+        ]
+        if len(told) == 1:
+            return shown
+        places = {name: place for place, name in enumerate(told)}
+        best: dict[str, Candidate] = {}
+        for each in shown:
+            other = best.get(each[1])
+            if other is None or places[each[0]] < places[other[0]]:
+                best[each[1]] = each  # in the place of the one that fits better
         return [*best.values()]
 
     def told(self, found: Iterable[Found]) -> tuple[Found, ...]:
@@ -130,14 +134,14 @@ class Search:
         now, words = self._clock(), finds.words(query)
         with self._looking(index, by) as view:
             found = [] if query.strip() and not words else self._texts.find(words, [*view.shares])
-            seen = [each for each in view.answering(found) if filters.fits(each, now)]
+            seen = filters.narrow(view.answering(found), now)
             if newest:
-                seen.sort(key=lambda each: -each.updated)
+                seen = sorted(seen, key=itemgetter(3), reverse=True)
             name = names.normalize("-".join(words))
             elsewhere = () if offset or not words else self._elsewhere(view, name)
             meant = () if seen or elsewhere or not words else self._meant(view, name)
             facets, asked = dict(finds.facets(seen)), seen[offset : offset + limit]
-            told = view.told(asked)
+            told = view.told(self._texts.tell(asked))
         return Results(told, len(seen) - len(asked) + len(told), facets, meant, filling, elsewhere)
 
     def near(self, index: str, name: str, *, by: Principal) -> Sequence[str]:

@@ -11,9 +11,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, TextClause, text
 
 from pidex.catalogue.engine import Catalogue
-from pidex.catalogue.search import COLUMNS, INDEX, MAX_FOUND, MAX_NAMED, State, Texts, found_in, pattern_of
+from pidex.catalogue.search import CANDIDATE, COLUMNS, INDEX, MAX_FOUND, MAX_NAMED, State, Texts, pattern_of
 from pidex.core import finds
-from pidex.core.finds import MAX_BODY, Document, Found, spread
+from pidex.core.finds import MAX_BODY, Candidate, Document, Found, spread
 
 #: One process at a time makes tables or writes: any fixed number that nothing else in the database uses.
 _LOCK: Final = 7_095_340
@@ -26,9 +26,8 @@ create table search1_state (one int primary key check (one = 1), serial bigint n
 create table search1_projects (
   id bigint generated always as identity primary key,
   index_name text collate "C" not null, project text collate "C" not null, name text not null,
-  version text not null, summary text not null, licence text not null, origin text not null,
-  status text not null, updated bigint not null, files int not null, pythons text not null,
-  platforms text not null, texts tsvector not null, unique (index_name, project));
+  version text not null, summary text not null, origin text not null, status text not null,
+  updated bigint not null, kind text not null, texts tsvector not null, unique (index_name, project));
 create index search1_projects_texts on search1_projects using gin (texts);
 create index search1_projects_reversed on search1_projects (index_name, (reverse(project)));
 create table search1_needs (
@@ -55,23 +54,28 @@ _REMOVE = [
     for table in ("search1_projects", "search1_needs")
 ]
 _ADD = text(
-    f"insert into search1_projects ({COLUMNS}, texts) values"  # noqa: S608  # names of columns
-    f" ({', '.join(f':{each}' for each in COLUMNS.split(', '))},"
+    f"insert into search1_projects ({COLUMNS}, kind, texts) values"  # noqa: S608  # names of columns
+    f" ({', '.join(f':{each}' for each in COLUMNS.split(', '))}, :kind,"
     " setweight(to_tsvector('simple', :a), 'A') || setweight(to_tsvector('simple', :b), 'B')"
     " || setweight(to_tsvector('simple', :c), 'C') || setweight(to_tsvector('simple', :d), 'D'))"
 )
 _ADD_NEED = text("insert into search1_needs values (:index_name, :project, :target, :requirement)")
 _ALL = text(
-    f"select {COLUMNS} from search1_projects where index_name = any(:names) order by project limit :most"  # noqa: S608
+    f"select {CANDIDATE} from search1_projects where index_name = any(:names) order by project limit :most"  # noqa: S608
 )
 _FITTING = text(
-    f"select {COLUMNS} from search1_projects, to_tsquery('simple', :query) as query"  # noqa: S608
+    f"select {CANDIDATE} from search1_projects, to_tsquery('simple', :query) as query"  # noqa: S608
     " where texts @@ query and index_name = any(:names)"
     f" order by ts_rank('{_WEIGHTS}', texts, query, 1) desc, project limit :most"
 )
 _NAMED = text(
-    f"select {COLUMNS} from search1_projects where index_name = any(:names)"  # noqa: S608
+    f"select {CANDIDATE} from search1_projects where index_name = any(:names)"  # noqa: S608
     " and project like :pattern escape '!' order by project limit :most"
+)
+_TELL = text(
+    f"select {COLUMNS} from search1_projects"  # noqa: S608
+    " join unnest(cast(:names as text[]), cast(:projects as text[]))"
+    " with ordinality as asked (index_name, project, place) using (index_name, project) order by place"
 )
 _NEEDED_BY = text(
     "select project, requirement from search1_needs where index_name = :name and target = :target"
@@ -164,24 +168,20 @@ class SharedTexts:
 
     # --- questions ------------------------------------------------------------------------------------------
 
-    def find(self, words: Sequence[str], indexes: Sequence[str]) -> Sequence[Found]:
-        """Projects of some indexes whose texts hold words that begin with all of these, the best first.
-
-        All of them without words. The name itself comes first, then names that begin with it, then those
-        that hold it, then by how well the texts fit.
-        """
+    def find(self, words: Sequence[str], indexes: Sequence[str]) -> Sequence[Candidate]:
+        """Projects of some indexes whose texts hold words that begin with all of these; see `Texts.find`."""
         asked = {"names": [*indexes], "most": MAX_FOUND}
         if not words:
-            return [found_in(row) for row in self._ask(_ALL, asked)]
-        query, rows = _query(words), []
-        if query:
-            rows = [found_in(row) for row in self._ask(_FITTING, asked | {"query": query})]
-        seen = {(each.index, each.project) for each in rows}
-        named = self._ask(_NAMED, asked | {"pattern": pattern_of("-".join(words)), "most": MAX_NAMED})
-        more = [found_in(row) for row in named]
-        return finds.by_name(
-            [*rows, *(each for each in more if (each.index, each.project) not in seen)], words
-        )
+            return [*map(tuple, self._ask(_ALL, asked))]
+        query, pattern = _query(words), pattern_of("-".join(map(_plain, words)))
+        rows = [*self._ask(_FITTING, asked | {"query": query})] if query else []
+        rows += self._ask(_NAMED, asked | {"pattern": pattern, "most": MAX_NAMED})
+        return finds.by_name(dict.fromkeys(map(tuple, rows)), words)
+
+    def tell(self, found: Sequence[Candidate]) -> Sequence[Found]:
+        """What is told of some of what was found; nothing of what has gone since."""
+        asked = {"names": [each[0] for each in found], "projects": [each[1] for each in found]}
+        return [Found(*row) for row in self._ask(_TELL, asked)]
 
     def needed_by(self, index: str, project: str) -> Sequence[tuple[str, str]]:
         """(project, requirement) of each project of an index whose latest release needs this one."""
@@ -239,11 +239,8 @@ def _state(conn: Connection) -> State | None:
 
 def _row(index: str, document: Document) -> Mapping[str, Any]:
     d = document
-    values = (
-        index, d.project, d.name, d.version, d.summary, d.licence, d.origin, d.status, d.updated, d.files,
-        " ".join(d.pythons), " ".join(d.platforms),
-    )  # fmt: skip
-    row: dict[str, Any] = dict(zip(COLUMNS.split(", "), values, strict=True))
+    values = (index, d.project, d.name, d.version, d.summary, d.origin, d.status, d.updated)
+    row: dict[str, Any] = {**dict(zip(COLUMNS.split(", "), values, strict=True)), "kind": finds.kind_text(d)}
     told = {"a": f"{d.name} {d.project}", "b": d.summary, "c": d.keywords, "d": d.body[:MAX_BODY]}
     plain = {name: _plain(value) if isinstance(value, str) else value for name, value in row.items()}
     return plain | {name: _folded(value) for name, value in told.items()}

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from pidex.core import finds
-from pidex.core.finds import MAX_BODY, Document, Found, spread
+from pidex.core.finds import MAX_BODY, Candidate, Document, Found, spread
 
 #: The tables below, by number: a file with another number is emptied and filled anew.
-VERSION: Final = 1
+VERSION: Final = 2
 #: How long a writer waits for another, in seconds.
 BUSY_SECONDS: Final = 5.0
 #: Projects that one search finds at most.
@@ -32,9 +32,9 @@ _TABLES: Final = """
 create table state (one integer primary key check (one = 1), serial integer not null, cursor text);
 create table projects (
   id integer primary key, index_name text not null, project text not null, name text not null,
-  version text not null, summary text not null, licence text not null, origin text not null,
-  status text not null, updated integer not null, files integer not null, pythons text not null,
-  platforms text not null, unique (index_name, project));
+  version text not null, summary text not null, origin text not null, status text not null,
+  updated integer not null, kind text not null, unique (index_name, project));
+create index projects_alike on projects (index_name, project, kind, updated);
 create virtual table texts using fts5 (
   name, summary, keywords, body, tokenize = "unicode61 remove_diacritics 2", prefix = '2 3');
 create table needs (
@@ -46,11 +46,10 @@ create table names (
   without rowid;
 create index names_reversed on names (source, reversed);
 """
-#: What is told of a project that was found.
-COLUMNS: Final = (
-    "index_name, project, name, version, summary, licence, origin, status, updated, files, pythons, platforms"
-)
-_FOUND: Final = ", ".join(f"p.{name}" for name in COLUMNS.split(", "))
+#: What is told of a project that was found, and of one that may be told of.
+COLUMNS: Final = "index_name, project, name, version, summary, origin, status, updated"
+CANDIDATE: Final = "index_name, project, kind, updated"
+_CANDIDATE: Final = ", ".join(f"p.{name}" for name in CANDIDATE.split(", "))
 
 
 class State(NamedTuple):
@@ -152,32 +151,33 @@ class Texts:
 
     # --- questions ------------------------------------------------------------------------------------------
 
-    def find(self, words: Sequence[str], indexes: Sequence[str]) -> Sequence[Found]:
+    def find(self, words: Sequence[str], indexes: Sequence[str]) -> Sequence[Candidate]:
         """Projects of some indexes whose texts hold words that begin with all of these, the best first.
 
-        All of them without words.
-
-        The name itself comes first, then names that hold it, then by how well the texts fit.
+        All of them without words. The name itself comes first, then names that begin with it, then those
+        that hold it, then by how well the texts fit.
         """
         conn = self._conn()
         marks = ", ".join("?" * len(indexes))
         where, values = f"and p.index_name in ({marks})", [*indexes]
         if not words:
             statement = (
-                f"select {_FOUND} from projects p where 1 {where} order by p.project limit {MAX_FOUND}"  # noqa: S608
+                f"select {_CANDIDATE} from projects p where 1 {where} order by p.project limit {MAX_FOUND}"  # noqa: S608
             )
-            return [found_in(row) for row in conn.execute(statement, values)]
+            return conn.execute(statement, values).fetchall()
         # Nothing but the names of columns is put together here.
         statement = (
-            f"select {_FOUND}, p.id from texts join projects p on p.id = texts.rowid"  # noqa: S608
+            f"select {_CANDIDATE} from texts join projects p on p.id = texts.rowid"  # noqa: S608
             f" where texts match ? {where} order by bm25(texts, 12.0, 4.0, 4.0, 1.0) limit {MAX_FOUND}"
         )
-        rows = conn.execute(statement, [_match(words), *values]).fetchall()
-        seen = {row[-1] for row in rows}
-        for row in _named(conn, "-".join(words), where, values):
-            if row[-1] not in seen:
-                rows.append(row)
-        return finds.by_name([found_in(row) for row in rows], words)
+        rows = conn.execute(statement, [_match(words), *values])
+        return finds.by_name({**dict.fromkeys(rows), **_named(conn, words, where, values)}, words)
+
+    def tell(self, found: Sequence[Candidate]) -> Sequence[Found]:
+        """What is told of some of what was found; nothing of what has gone since."""
+        statement = f"select {COLUMNS} from projects where index_name = ? and project = ?"  # noqa: S608
+        rows = (self._conn().execute(statement, each[:2]).fetchone() for each in found)
+        return [Found(*row) for row in rows if row is not None]
 
     def needed_by(self, index: str, project: str) -> Sequence[tuple[str, str]]:
         """(project, requirement) of each project of an index whose latest release needs this one."""
@@ -284,14 +284,11 @@ def _remove(conn: sqlite3.Connection, index: str, project: str) -> None:
 
 def _add(conn: sqlite3.Connection, index: str, document: Document) -> None:
     d = document
-    marks = ", ".join("?" * len(COLUMNS.split(", ")))
+    marks = ", ".join("?" * 9)
     number = conn.execute(
-        f"insert into projects ({COLUMNS}) values ({marks})",  # noqa: S608
-        (
-            index, d.project, d.name, d.version, d.summary, d.licence, d.origin, d.status, d.updated, d.files,
-            " ".join(d.pythons), " ".join(d.platforms),
-        ),
-    ).lastrowid  # fmt: skip
+        f"insert into projects ({COLUMNS}, kind) values ({marks})",  # noqa: S608
+        (index, d.project, d.name, d.version, d.summary, d.origin, d.status, d.updated, finds.kind_text(d)),
+    ).lastrowid
     conn.execute(
         "insert into texts (rowid, name, summary, keywords, body) values (?, ?, ?, ?, ?)",
         (number, f"{d.name} {d.project}", spread(d.summary), spread(d.keywords), spread(d.body[:MAX_BODY])),
@@ -312,33 +309,18 @@ def _match(words: Sequence[str]) -> str:
 
 
 def _named(
-    conn: sqlite3.Connection, text: str, where: str, values: Sequence[str]
-) -> list[tuple[object, ...]]:
-    """Projects whose names hold a text anywhere."""
+    conn: sqlite3.Connection, words: Sequence[str], where: str, values: Sequence[str]
+) -> Mapping[Candidate, None]:
+    """Projects whose names hold words anywhere."""
     statement = (
-        f"select {_FOUND}, p.id from projects p where p.project like ? escape '!' {where} limit {MAX_NAMED}"  # noqa: S608
+        f"select {_CANDIDATE} from projects p where p.project like ? escape '!' {where} limit {MAX_NAMED}"  # noqa: S608
     )
-    return conn.execute(statement, [pattern_of(text), *values]).fetchall()
+    return dict.fromkeys(conn.execute(statement, [pattern_of("-".join(words)), *values]))
 
 
 def pattern_of(text: str) -> str:
     """The pattern (`like ... escape '!'`) of names that hold a text anywhere."""
     return "%" + "".join(f"!{each}" if each in "%_!" else each for each in text.lower()) + "%"
-
-
-def found_in(row: Sequence[Any]) -> Found:
-    """What was found, from a row that begins with `COLUMNS`."""
-    index, project, name, version, summary, licence, origin, status, updated, files, pythons, platforms = row[
-        :12
-    ]
-    lists = _words(pythons), _words(platforms)
-    return Found(index, project, name, version, summary, licence, origin, status, updated, files, *lists)
-
-
-@lru_cache(maxsize=4_096)
-def _words(text: str) -> tuple[str, ...]:
-    """Pythons or platforms: thousands of projects have the same ones."""
-    return tuple(text.split())
 
 
 def _range(

@@ -131,13 +131,12 @@ def _held_hit(page: Page | None, mirror: Mirrored, query: Query) -> Hit | None:
 def _answers(
     mine: Visibility, own: Visibility, blocked: frozenset[str], taken: frozenset[str]
 ) -> Callable[[str], bool]:
+    hidden = taken | blocked
+    if mine.everything and own.everything:
+        return lambda project: project not in hidden
+
     def answers(project: str) -> bool:
-        return (
-            project not in taken
-            and project not in blocked
-            and mine.sees(project)
-            and (own is mine or own.sees(project))
-        )
+        return project not in hidden and mine.sees(project) and (own is mine or own.sees(project))
 
     return answers
 

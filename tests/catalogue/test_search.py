@@ -56,7 +56,7 @@ def shared(catalogue: Catalogue, tmp_path: Path) -> Iterator[Texts | SharedTexts
 
 
 def found(texts: Texts | SharedTexts, query: str, *indexes: str) -> list[str]:
-    return [each.project for each in texts.find(finds.words(query), indexes or ["main"])]
+    return [each[1] for each in texts.find(finds.words(query), indexes or ["main"])]
 
 
 @pytest.fixture
@@ -147,17 +147,14 @@ def test_a_query_is_never_a_language(shared: Texts | SharedTexts) -> None:
 
 def test_what_is_found_is_told_as_it_was_written(shared: Texts | SharedTexts) -> None:
     [one] = shared.find(["anvil"], ["other"])
-    assert (one.index, one.version) == ("other", "0")
-    first = shared.find(["anvil"], ["main"])[0]
-    assert (first.name, first.summary, first.licence, first.updated) == (
-        "Anvil",
-        "Heats \u00e9clairs",
-        "MIT",
-        7,
-    )
-    assert (first.files, first.pythons, first.platforms, first.status) == (
-        2, ("3.10", "3.11"), ("linux",), "active",
-    )  # fmt: skip
+    assert (one[0], shared.tell([one])[0].version) == ("other", "0")
+    several = shared.find(["anvil"], ["main"])
+    first, second = shared.tell(several)
+    assert (first.name, first.version, first.summary) == ("Anvil", "2.1", "Heats \u00e9clairs")
+    assert (first.status, first.origin, first.updated, second.name) == ("active", "", 7, "hammer")
+    assert [each.project for each in shared.tell(several[::-1])] == ["hammer", "anvil"]
+    kind = finds.kind_of(several[0][2])
+    assert kind == ("", "active", "MIT", ("3.10", "3.11"), ("linux",))
     assert found(shared, "anvil", "main", "other").count("anvil") == 2
     assert shared.needed_by("main", "hammer") == [
         ("anvil", "hammer>=1; python_version > '3'"),
@@ -189,7 +186,7 @@ def test_only_the_newest_state_is_written_on(
     newer = Document("anvil", "Anvil", "3", "Cools", needs=(("bellows", "bellows"),))
     assert beside.write(State(4, None), State(5, None), [("main", newer)], [("main", "tongs")])
     assert (shared.state(), shared.count()) == (State(5, None), 5)
-    assert [each.version for each in shared.find(["cools"], ["main"])] == ["3"]
+    assert [each.version for each in shared.tell(shared.find(["cools"], ["main"]))] == ["3"]
     assert found(shared, "eclair") == []
     assert (shared.needed_by("main", "tongs"), shared.known("main", ["tongs"])) == ([], [])
     assert [*shared.needed_by("main", "bellows")] == [("anvil", "bellows")]

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from starlette.routing import Route
 
-from pidex.core.errors import BadRequest, MethodNotAllowed, NotFound, PidexError, TooLarge, TooSlow
+from pidex.core.errors import BadRequest, MethodNotAllowed, NotFound, PidexError
 from pidex.core.simpleapi import to_json
 from pidex.web import estates, resources
 from pidex.web.call import Call
@@ -23,8 +23,8 @@ from pidex.web.site import Site
 
 #: Requests of one worker that are worked on at a time; others wait for a thread.
 THREADS = 8
-#: Bytes of a request's body at most, and seconds without one of them after which it is given up.
-BODY_BYTES, IDLE_SECONDS = 64 * 1024, 30.0
+#: Bytes of a request's body at most.
+BODY_BYTES = 64 * 1024
 #: Every operation and what answers it.
 OPERATIONS = (*resources.OPERATIONS, *estates.OPERATIONS)
 #: Where the description is.
@@ -110,20 +110,7 @@ class _Endpoint:
 
 async def _object(call: Call) -> Mapping[str, object]:
     """The body, a JSON object; nothing is an empty one."""
-    data = b""
-    more = True
-    while more:
-        try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                message = await call.receive()
-        except TimeoutError:
-            raise TooSlow(f"Nothing was sent for {IDLE_SECONDS:g} s. Send it again.") from None
-        if message["type"] != "http.request":
-            raise BadRequest("The connection ended before the request did.")
-        data += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(data) > BODY_BYTES:
-            raise TooLarge(f"The body of a request has at most {BODY_BYTES:,} bytes.")
+    data = await call.body(BODY_BYTES, "The body of a request")
     if not data.strip():
         return {}
     # A page of another origin cannot send this kind without asking first.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
+from pidex.core.errors import BadRequest, TooLarge, TooSlow
 from pidex.core.model import ANONYMOUS, Principal
 from pidex.web.origin import Origin
 from pidex.web.replies import EVERYBODY, Reply
@@ -17,6 +18,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: Bytes of a body that nobody wants, and seconds, that are read so that the answer is heard (AUT-9).
 DRAIN_BYTES, DRAIN_SECONDS = 64 * 1024 * 1024, 10.0
+#: Seconds without a byte after which a body is given up (T17).
+IDLE_SECONDS = 30.0
 
 
 class Call:
@@ -77,6 +80,30 @@ class Call:
         self._begun = True
         self._ended = message["type"] != "http.request" or not message.get("more_body", False)
         return message
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises `TooSlow` where nothing comes, `BadRequest` where it is cut."""
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    message = await self.receive()
+            except TimeoutError:
+                raise TooSlow(f"Nothing was sent for {IDLE_SECONDS:g} s. Send it again.") from None
+            if message["type"] != "http.request":
+                raise BadRequest("The connection ended before the request did. Send it again.")
+            more = message.get("more_body", False)
+            if message.get("body"):
+                yield message["body"]
+
+    async def body(self, most: int, what: str) -> bytes:
+        """A small body, whole. Raises as `pieces`, and `TooLarge`: `what` has at most `most` bytes."""
+        data = bytearray()
+        async for piece in self.pieces():
+            data += piece
+            if len(data) > most:
+                raise TooLarge(f"{what} has at most {most:,} bytes.")
+        return bytes(data)
 
     async def reply(self, reply: Reply, body: bytes | None = None) -> None:
         """Send a finished answer, or its headers with another body."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 from urllib.parse import parse_qsl
 
 from pidex.core import negotiation, uploads
-from pidex.core.errors import BadRequest, Gone, NotFound, TooLarge, TooSlow
+from pidex.core.errors import BadRequest, Gone, NotFound
 from pidex.core.model import Principal
 from pidex.core.multipart import MultipartParser, boundary
 from pidex.core.names import is_name, normalize
@@ -27,8 +26,6 @@ from pidex.web.site import Site
 PATHS = frozenset({"/", "/legacy", "/legacy/", "/pypi", "/pypi/"})
 #: Uploads of one worker at a time that are written, inspected or placed; others wait for a thread.
 THREADS = 16
-#: Seconds without a byte after which an upload is given up (T17).
-IDLE_SECONDS = 30.0
 #: Bytes of a form without a file.
 SMALL_FORM_BYTES = 64 * 1024
 
@@ -111,7 +108,7 @@ class _Request:
         body = Body(self._lane, policy, self._stage(policy), self._named)
         self._body = body
         try:
-            async for data in self._pieces():
+            async for data in self._call.pieces():
                 for event in parser.feed(data):
                     await body.take(event)
                 if not parser.ended:
@@ -219,27 +216,8 @@ class _Request:
 
     # --- the body -------------------------------------------------------------------------------------------
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises `TooSlow` where nothing comes, `BadRequest` where it is cut."""
-        more = True
-        while more:
-            try:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    message = await self._call.receive()
-            except TimeoutError:
-                raise TooSlow(f"Nothing was sent for {IDLE_SECONDS:g} s. Send it again.") from None
-            if message["type"] != "http.request":
-                raise BadRequest("The connection ended before the upload did. Send it again.")
-            more = message.get("more_body", False)
-            if message.get("body"):
-                yield message["body"]
-
     async def _small_form(self) -> list[tuple[str, str]]:
-        data = b""
-        async for piece in self._pieces():
-            data += piece
-            if len(data) > SMALL_FORM_BYTES:
-                raise TooLarge(f"A form without a file has at most {SMALL_FORM_BYTES:,} bytes.")
+        data = await self._call.body(SMALL_FORM_BYTES, "A form without a file")
         fields = parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True)
         return [*self._query.items(), *fields]
 

@@ -61,7 +61,11 @@ async def respond(site: Site, call: Call) -> None:
     except PidexError:
         await call.drain()  # so that the refusal is heard
         raise
-    body = await _body(call)
+    try:
+        body = await call.body(MAX_BODY, "An XML-RPC call")
+    except TooLarge:
+        await call.drain()
+        raise
     coding = encoding(call.headers.get("accept-encoding"))
     methods = Methods(site, call)
 
@@ -85,22 +89,6 @@ async def respond(site: Site, call: Call) -> None:
         return
     # A long answer for a client that takes it only as it is: kept small here, unpacked on the way.
     await call.stream(Reply(status, headers.items()), unpack(data, BLOCK_BYTES))
-
-
-async def _body(call: Call) -> bytes:
-    pieces, size, more = [], 0, True
-    while more:
-        message = await call.receive()
-        if message["type"] != "http.request":
-            raise BadRequest("The connection ended before the call did.")
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        more = message.get("more_body", False)
-        if size > MAX_BODY:
-            if more:
-                await call.drain()
-            raise TooLarge(f"An XML-RPC call has at most {MAX_BODY:,} bytes.")
-    return b"".join(pieces)
 
 
 class Methods:

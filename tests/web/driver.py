@@ -103,12 +103,13 @@ class House:
         method: str = "GET",
         body: bytes = b"",
         pieces: Sequence[bytes] | None = None,
+        stalls: bool = False,
         client: tuple[str, int] | None = ("127.0.0.1", 40000),
         scheme: str = "http",
         site: Any = None,
         **scope: object,
     ) -> Answer:
-        """One request with everything that a server could say of it."""
+        """One request with everything that a server could say of it. `stalls`: its body never ends."""
         path, _, query = target.partition("?")
         given: dict[str, Any] = {
             "type": "http",
@@ -130,7 +131,7 @@ class House:
         every = [body] if pieces is None else pieces
         sent = iter(
             [
-                {"type": "http.request", "body": piece, "more_body": number < len(every)}
+                {"type": "http.request", "body": piece, "more_body": stalls or number < len(every)}
                 for number, piece in enumerate(every, 1)
             ]
         )

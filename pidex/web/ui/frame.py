@@ -27,8 +27,6 @@ from pidex.core.errors import (
     NotFetched,
     NotFound,
     PidexError,
-    TooLarge,
-    TooSlow,
     Unauthenticated,
     UpstreamDown,
 )
@@ -57,8 +55,8 @@ from pidex.web.ui.visit import Moved, Outcome, Raw, Shown, Visit, cookies_of, is
 
 #: Pages of one worker that are made at a time; others wait for a thread.
 THREADS = 8
-#: Bytes of a form without files, and seconds without one of them after which it is given up.
-FORM_BYTES, IDLE_SECONDS = 64 * 1024, 30.0
+#: Bytes of a form without files.
+FORM_BYTES = 64 * 1024
 #: The field of a form that says whose page it came from.
 CSRF = "csrf"
 
@@ -195,6 +193,11 @@ class Frame:
         except PidexError as error:
             await call.drain()
             await self._refuse(call, error, path)
+
+    async def lost(self, call: Call, error: PidexError) -> None:
+        """Say by a page that there is nothing at a path which no route has."""
+        call.kind = "ui"
+        await self._refuse(call, error, Path(call.rest))
 
     async def _read(self, call: Call, handler: Handler) -> None:
         name = call.params.get("name")
@@ -380,19 +383,7 @@ async def _form(call: Call) -> Sequence[tuple[str, str]]:
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise BadRequest("A form is sent as application/x-www-form-urlencoded.")
-    data, more = b"", True
-    while more:
-        try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                message = await call.receive()
-        except TimeoutError:
-            raise TooSlow(f"Nothing was sent for {IDLE_SECONDS:g} s. Send it again.") from None
-        if message["type"] != "http.request":
-            raise BadRequest("The connection ended before the form did.")
-        data += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(data) > FORM_BYTES:
-            raise TooLarge(f"A form without files has at most {FORM_BYTES:,} bytes.")
+    data = await call.body(FORM_BYTES, "A form without files")
     return pairs_of(data.decode("utf-8", "replace"))
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
 from pidex.core import negotiation
-from pidex.core.errors import BadRequest, InvalidFile, PidexError, TooLarge, TooSlow
+from pidex.core.errors import BadRequest, InvalidFile, PidexError, TooLarge
 from pidex.core.multipart import MultipartParser, PartData, PartStart, boundary
 from pidex.core.names import parse
 from pidex.core.permissions import Action
 from pidex.intake import Stage
 from pidex.web.call import Call
 from pidex.web.form import BLOCK_BYTES
-from pidex.web.ui.frame import CSRF, IDLE_SECONDS, Frame, Parts
+from pidex.web.ui.frame import CSRF, Frame, Parts
 from pidex.web.ui.visit import Outcome, Raw, Shown, Visit
 
 #: Files in one form, and characters of a field beside them.
@@ -88,7 +86,7 @@ class _Reading:
 
     async def run(self) -> None:
         parser = MultipartParser(boundary(self._call.headers.get("content-type")))
-        async for piece in self._pieces():
+        async for piece in self._call.pieces():
             for event in parser.feed(piece):
                 if isinstance(event, PartStart):
                     await self._start(event)
@@ -186,17 +184,3 @@ class _Reading:
             version=receipt.version,
             warnings=tuple(receipt.warnings),
         )
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        more = True
-        while more:
-            try:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    message = await self._call.receive()
-            except TimeoutError:
-                raise TooSlow(f"Nothing was sent for {IDLE_SECONDS:g} s. Send it again.") from None
-            if message["type"] != "http.request":
-                raise BadRequest("The connection ended before the upload did. Send it again.")
-            more = message.get("more_body", False)
-            if message.get("body"):
-                yield message["body"]

@@ -326,13 +326,22 @@ class Workers(MPServer):
         own._sso = self._listener
 
     def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
-        super()._spawn_workers(spawn_target, target_loader)  # type: ignore[no-untyped-call]
+        # The first loads while this process does; the others after them, so that the first answer waits
+        # for two processes only.
+        every, self.workers = self.workers, 1
         try:
+            super()._spawn_workers(spawn_target, target_loader)  # type: ignore[no-untyped-call]
             with _loading():
                 self._started()
         except BaseException:
             self._stop_workers()  # type: ignore[no-untyped-call]
             raise
+        finally:
+            self.workers = every
+        for index in range(1, every):
+            worker = self._spawn_worker(idx=index, target=spawn_target, callback_loader=target_loader)
+            worker.start()
+            self.wrks.append(worker)
 
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:  # type: ignore[override]
         spawned = super()._spawn_worker(idx, target, partial(_made, callback_loader, idx + 1, os.getpid()))

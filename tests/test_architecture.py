@@ -51,6 +51,7 @@ NOT_WHEN_IDLE = {
     "alembic": "only where a catalogue is migrated",
     "argon2": "only where a password is checked",
     "passlib": "only where a password file is set",
+    "packaging.metadata": "only where an upload is checked",
     "docutils": "only where a README is rendered",
     "readme_renderer": "only where a README is rendered",
     "pypi_simple": "its import takes 0.4 s and 42 MB",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import http.client
 import json
@@ -14,7 +15,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import pytest
 
 from bench.ports import free_port
 from pidex.core.errors import CannotStart, StorageFull
-from pidex.processes import DataLock, Loops, listen, listen_unix
+from pidex.processes import DataLock, Loops, Workers, listen, listen_unix
 from tests import samples
 from tests.walks.server import Server, fetch, until
 from tests.web.driver import heard
@@ -72,8 +72,13 @@ def health(server: Server) -> dict[str, object]:
 def test_two_workers_agree_after_a_change(folder: Path) -> None:
     """A new connection for each request; who answered is in the log. Both must have, after the change too."""
     with Server(folder, options=["--workers", "2", "--log", "json"]) as server:
-        for number in range(60):
-            assert server.get("/simple/demo/", {**JSON, "User-Agent": f"before-{number}"}).status == 200
+
+        def answered(when: str) -> set[int]:
+            assert server.get("/simple/demo/", {**JSON, "User-Agent": when}).status == 200
+            lines = [json.loads(line) for line in server.log().splitlines() if '"agent": "' in line]
+            return {line["worker"] for line in lines if line["agent"].startswith(when)}
+
+        until(lambda: answered("before") == {1, 2}, why="one worker answers all")
         samples.write(folder, samples.wheel("demo", "2.0"))
         server.wait_for("demo", "demo-2.0-py3-none-any.whl")
         pages = set()
@@ -81,11 +86,36 @@ def test_two_workers_agree_after_a_change(folder: Path) -> None:
             pages.add(server.get("/simple/demo/", {**JSON, "User-Agent": f"after-{number}"}).body)
         assert len(pages) == 1, "one worker shows an older page"
         assert len(json.loads(pages.pop())["files"]) == 2
-        time.sleep(0.2)  # the last lines are on their way
-        lines = [json.loads(line) for line in server.log().splitlines() if '"agent": "' in line]
-        for when in ("before", "after"):
-            answered = {line["worker"] for line in lines if line["agent"].startswith(when)}
-            assert answered == {1, 2}, f"{when} the change only worker {answered} answered"
+        until(lambda: answered("after") == {1, 2}, why="after the change one worker answers all")
+
+
+def test_the_first_answer_waits_for_one_worker_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first loads while the main process makes itself ready, the others when it is."""
+    order: list[str] = []
+
+    class Spawned:
+        def __init__(self, idx: int, **_: object) -> None:
+            self.name = f"worker {idx + 1}"
+
+        def start(self) -> None:
+            order.append(self.name)
+
+    with listen("127.0.0.1", 0) as listener:
+        server = Workers(
+            listener,
+            lambda number, parent: None,
+            workers=3,
+            grace=1,
+            certificate=None,
+            reread=lambda: False,
+            started=lambda: order.append("ready"),
+            stopped=lambda: None,
+        )
+        monkeypatch.setattr(server, "_spawn_worker", Spawned)
+        server._spawn_workers(None, None)
+        gc.unfreeze()
+    assert order == ["worker 1", "ready", "worker 2", "worker 3"]
+    assert (server.workers, len(server.wrks)) == (3, 3)
 
 
 def test_a_killed_worker_is_replaced_and_no_request_is_lost(folder: Path) -> None:
@@ -111,7 +141,7 @@ def test_no_worker_outlives_a_killed_main_process(folder: Path) -> None:
     server = Server(folder, options=["--workers", "2"])
     server.start()
     try:
-        assert len(workers_of(server)) == 2
+        until(lambda: len(workers_of(server)) == 2, why="there is no second worker")
         os.kill(server.pid, signal.SIGKILL)
         assert server.process is not None
         server.process.wait()

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from packaging.metadata import InvalidMetadata, Metadata
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename
 
 from pidex.core.errors import BadName, BadRequest, TooLarge
@@ -287,6 +286,9 @@ def check_metadata(data: bytes, policy: UploadPolicy) -> tuple[str, ...]:
 
 def _findings(data: bytes) -> list[tuple[str, bool]]:
     """(sentence, whether it is only an unknown field), in PyPI's order."""
+    # A tenth of all that a start loads, and nobody needs it before the first upload.
+    from packaging.metadata import InvalidMetadata, Metadata  # noqa: PLC0415
+
     try:
         Metadata.from_email(data, validate=True)
     except ExceptionGroup as group:
@@ -312,6 +314,8 @@ def _sentence(text: str, name: str) -> str:
 
 
 def _refuse_direct_urls(data: bytes) -> None:
+    from packaging.metadata import Metadata  # noqa: PLC0415  # see above
+
     for requirement in Metadata.from_email(data, validate=False).requires_dist or ():
         if requirement.url:
             raise BadRequest(f"Can't have direct dependency: {str(requirement)[:200]}.")

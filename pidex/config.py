@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 from pidex.core import addresses, agreement
 from pidex.core.errors import ConfigError
+from pidex.core.model import DEFAULT_INDEX
 from pidex.settings import Meta, allowed, read, shown
 
 __all__ = [
-    "Effective", "Meta", "Settings", "allowed", "data_dir", "environment", "explain", "flag", "load",
-    "served_folders", "settings_fields", "shown",
+    "Effective", "Meta", "Settings", "allowed", "data_dir", "drop_boxes", "environment", "explain", "flag",
+    "load", "served_folders", "settings_fields", "shown",
 ]  # fmt: skip
 
 ENV_PREFIX = "PIDEX_"
@@ -155,6 +156,11 @@ class Settings:
     hash_fragment: str = _setting(
         "sha256", "choice", "The hash in the links of HTML pages; without one, clients check nothing.",
         choices=("sha256", "none"))
+    drop_folders: tuple[str, ...] = _setting(
+        (), "words", "Drop boxes: folders out of which packages are moved into an index as soon as they are"
+        " whole. `/srv/drop` for the default index, `team=/srv/drop` for another one.",
+        pattern=r"([A-Za-z0-9][A-Za-z0-9._-]*=)?/[^=]*",
+        allowed="absolute paths, each with NAME= of its index before it where that is not the default one")
     ftp_port: int = _setting(
         0, "integer", "The TCP port of the FTP server; 0: there is none. Needs the extra `ftp`.",
         least=0, most=65535)
@@ -347,6 +353,23 @@ def served_folders(settings: Settings) -> tuple[Path, ...]:
                 f"The folder {folder} cannot be read by this user. Give it read and search permission."
             )
     return settings.folders
+
+
+def drop_boxes(settings: Settings) -> dict[Path, str]:
+    """The folders of `drop_folders`, and the index of each. Raises `ConfigError` where one cannot be one."""
+    found: dict[Path, str] = {}
+    for text in settings.drop_folders:
+        index, _, name = text.rpartition("=")
+        folder = Path(name)
+        others = [*settings.folders, *found, *([settings.data] if settings.data is not None else [])]
+        for other in map(Path.resolve, others):
+            if folder.resolve().is_relative_to(other) or other.is_relative_to(folder.resolve()):
+                raise ConfigError(
+                    f"The drop box {folder} and {other} lie in one another. What comes into a drop box leaves"
+                    " it again: name a folder of its own."
+                )
+        found[folder] = index or DEFAULT_INDEX
+    return found
 
 
 def data_dir(

@@ -93,6 +93,7 @@ def _await(ready: Path, parent: int) -> None:
 def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
     """The web face over the parts."""
     from pidex.accounts.sessions import Sessions  # noqa: PLC0415  # commands do without it
+    from pidex.app.gits import Clonable  # noqa: PLC0415
     from pidex.web.asgi import Reading, application  # noqa: PLC0415
     from pidex.web.ledger import Ledger  # noqa: PLC0415
     from pidex.web.tally import Tally  # noqa: PLC0415
@@ -119,7 +120,7 @@ def site(pidex: Pidex, sink: logs.Sink | None, number: int = 1) -> Site:
         intake=intake,
         curator=pidex.curator(intake, accounts),
         administration=pidex.administration(),
-        repositories=pidex.repositories(),
+        repositories=Clonable(pidex),
         health=upkeep.health(pidex),
         sessions=sessions,
         statistics=statistics,

@@ -72,3 +72,10 @@ def node_of(data: Path) -> str:
 def owner_of(settings: Settings, data: Path) -> str:
     """By which name this process announces what it publishes; '' where no other node could find it."""
     return "" if settings.catalogue is None else f"{node_of(data)}:{secrets.token_hex(4)}"
+
+
+def address(settings: Settings) -> str:
+    """The URL of the server as its settings have it, without a slash at its end."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    own = f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.port}{settings.prefix}"
+    return settings.public_url or own

@@ -78,6 +78,11 @@ class Houses:
         for house in ended:
             house.loops.stop()
 
+    @staticmethod
+    def leads() -> bool:
+        """Whether this process does what one does for all: alone it does."""
+        return True
+
     def nudge(self, paths: Iterable[tuple[int, str]]) -> None:
         """Have the loops look at these paths, each at those of its own folders."""
         for root, path in paths:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from pidex import __version__, logs
 from pidex.accounts import OPEN
 from pidex.accounts import read as read_passwords
-from pidex.app import nodes, upkeep
+from pidex.app import dropping, nodes, upkeep
 from pidex.app.bucket import bucket_of
 from pidex.app.faces import welcome_text, worker
 from pidex.app.houses import Houses, restart
 from pidex.app.known import settle
 from pidex.app.parts import Pidex, Source, build, certificate_of, go_on
-from pidex.config import Settings, data_dir, served_folders
+from pidex.config import Settings, data_dir, drop_boxes, served_folders
 from pidex.core.errors import PidexError
 from pidex.metrics import Metrics
 
@@ -81,6 +81,7 @@ class _Main:
         bucket_of(settings)
         _recover(data_dir(settings, self._source.environ))
         served_folders(settings)
+        drop_boxes(settings)
         data = data_dir(settings, self._source.environ, create=True)
         lock = processes.DataLock(data)
         lock.acquire()
@@ -187,8 +188,9 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
         once["scrub"] = lambda stop: upkeep.scrub(pidex, stop)
     if settings.storage is not None:
         once["bucket"] = lambda stop: upkeep.bucket(pidex, stop)
-    follower = nodes.Node(pidex, once) if settings.catalogue else Houses(pidex)
-    pushes = pidex.pushes(follower.nudge)
+    boxes = dropping.boxes(pidex)
+    follower = nodes.Node(pidex, once, boxes) if settings.catalogue else Houses(pidex)
+    pushes = pidex.pushes(follower.nudge, follower.leads)
     loops: dict[str, Callable[[threading.Event], None]] = {
         "indexes": follower.run,
         "metrics": lambda stop: _fold(pidex.metrics, stop),
@@ -202,6 +204,7 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
         loops["ftp"] = lambda stop: pidex.ftp(ftp).run(stop)
     if settings.catalogue is None:
         loops |= once
+        loops |= {box.name: box.run for box in boxes}
     if settings.snapshots and settings.catalogue is None:
         loops["snapshots"] = lambda stop: _snapshots(pidex, stop)
     running = Loops(loops)

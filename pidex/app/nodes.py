@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from pidex.app.houses import Houses
 from pidex.core.errors import PidexError
 
 if TYPE_CHECKING:
+    from pidex.app.dropping import Box
     from pidex.app.parts import Pidex
     from pidex.processes import Loop, Loops
 
@@ -34,8 +35,9 @@ class Node:
     no harm when it is made twice.
     """
 
-    def __init__(self, pidex: Pidex, others: Mapping[str, Loop]) -> None:
-        self._pidex, self._others = pidex, others
+    def __init__(self, pidex: Pidex, others: Mapping[str, Loop], boxes: Sequence[Box] = ()) -> None:
+        self._pidex, self._others, self._boxes = pidex, others, boxes
+        self._dropping: dict[str, Loops] = {}
         self.name = node_of(pidex.data)
         self._probe = pidex.catalogue.probe()
         self._houses: Houses | None = None
@@ -47,6 +49,10 @@ class Node:
         houses = self._houses
         if houses is not None:
             houses.nudge(paths)
+
+    def leads(self) -> bool:
+        """Whether this node does what one does for all."""
+        return self._houses is not None
 
     def run(self, stop: threading.Event) -> None:
         """Renew leases until `stop`; then give them back."""
@@ -60,7 +66,8 @@ class Node:
         finally:
             self._end()
             with suppress(PidexError), self._pidex.catalogue.beside() as conn:
-                leases.release(conn, KEEPER, self.name)
+                for lease in (KEEPER, *(box.name for box in self._boxes)):
+                    leases.release(conn, lease, self.name)
                 leases.release(conn, f"node:{self.name}", self.name)
 
     def _turn(self) -> None:
@@ -71,14 +78,16 @@ class Node:
             with self._pidex.catalogue.beside() as conn:
                 leases.take(conn, f"node:{self.name}", self.name)
                 ours = leases.take(conn, KEEPER, self.name)
+                held = [box for box in self._boxes if box.there() and leases.take(conn, box.name, self.name)]
                 dead = [node for node, alive in leases.nodes(conn).items() if not alive]
         except PidexError as error:
-            if self._loops is not None and monotonic() - self._renewed > leases.SECONDS:
+            if (self._loops or self._dropping) and monotonic() - self._renewed > leases.SECONDS:
                 log.error("The lease cannot be renewed, another node may have it: %s", error)
                 self._end()
             return
         self._renewed = began
         self._learn()
+        self._drop(held)
         if ours and self._loops is None:
             try:
                 self._begin()
@@ -91,6 +100,18 @@ class Node:
             for node in dead:
                 self._bury(node)
             self._prune(began)
+
+    def _drop(self, held: Sequence[Box]) -> None:
+        """Empty the drop boxes whose leases this node has, and no others."""
+        from pidex.processes import Loops  # noqa: PLC0415  # loads the HTTP server
+
+        names = {box.name for box in held}
+        for name in self._dropping.keys() - names:
+            self._dropping.pop(name).stop()
+        for box in held:
+            if box.name not in self._dropping:
+                running = self._dropping[box.name] = Loops({box.name: box.run})
+                running.start()
 
     def _learn(self) -> None:
         """Know the folders of indexes that were made at other nodes: whoever follows them asks itself."""
@@ -111,6 +132,7 @@ class Node:
         loops, self._loops, self._houses = self._loops, None, None
         if loops is not None:
             loops.stop()
+        self._drop(())
 
     def _prune(self, now: float) -> None:
         from pidex.catalogue import guesses  # noqa: PLC0415  # see above

@@ -8,7 +8,6 @@ import secrets
 import socket
 import ssl
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pidex.app.bucket import holdings_of, located, storage_of
 from pidex.app.ground import catalogue_of, identify, owner_of, shared_dir
-from pidex.config import Settings, data_dir, environment, load, served_folders
+from pidex.config import Settings, data_dir, load, served_folders
 from pidex.core.errors import CannotStart
 from pidex.core.model import DEFAULT_INDEX, File
 from pidex.metrics import Counter, Metrics
@@ -291,35 +290,20 @@ class Pidex:
         )
 
     def repositories(self) -> Repositories:
-        """The git repositories of the indexes."""
-        from pidex.backends.git import Git  # noqa: PLC0415  # see above
-        from pidex.backends.repositories import Repositories  # noqa: PLC0415
+        """The git repositories of the indexes in folders."""
+        from pidex.app import gits  # noqa: PLC0415  # see above
 
-        return Repositories(self.shared / "git", Git(environment().get("PATH", os.defpath)))
+        return gits.repositories(self)
 
-    def pushes(self, nudge: Callable[[Iterable[tuple[int, str]]], None] = lambda paths: None) -> Pushes:
-        """What takes pushes to them. For who holds the lock."""
-        from pidex.ingress.git import Pushes  # noqa: PLC0415  # see above
-        from pidex.intake.pushes import Arrivals  # noqa: PLC0415
+    def pushes(
+        self,
+        nudge: Callable[[Iterable[tuple[int, str]]], None] = lambda paths: None,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> Pushes:
+        """What takes pushes to indexes. For who holds the lock."""
+        from pidex.app import gits  # noqa: PLC0415  # see above
 
-        return Pushes(
-            self.repositories(),
-            Arrivals(self.catalogue, self.storage, self.clock, self.sandbox(), self.mirror, self.owner),
-            self.storage,
-            self.resolver,
-            self.accounts(),
-            command=self._hook,
-            url=address(self.settings),
-            nudge=nudge,
-            clock=self.clock,
-            lookers=self.settings.sandbox_children,
-        )
-
-    def _hook(self, index: str) -> list[str]:
-        """What the hooks of an index's repository run: for the server, or where none runs, instead of it."""
-        config = [] if self.settings.config is None else ["--config", str(self.settings.config)]
-        place = ["--index", index, "--data", str(self.data), *config, *map(str, self.settings.folders)]
-        return [sys.executable, "-P", "-m", "pidex", "git", "hook", "pre-receive", *place]
+        return gits.pushes(self, nudge, leads)
 
     def ftp(self, listener: socket.socket) -> Ftp:
         """The FTP server over a listening socket."""
@@ -463,13 +447,6 @@ def calls(prefix: str, service: object) -> dict[str, Callable[..., object]]:
     """A service's public methods by the names under which commands call them: 'accounts.add_user'."""
     public = [name for name in dir(type(service)) if not name.startswith("_")]
     return {f"{prefix}.{name}": getattr(service, name) for name in public if callable(getattr(service, name))}
-
-
-def address(settings: Settings) -> str:
-    """The URL of the server as its settings have it, without a slash at its end."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    own = f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.port}{settings.prefix}"
-    return settings.public_url or own
 
 
 def certificate_of(settings: Settings) -> tuple[Path, Path] | None:

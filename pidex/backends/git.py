@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -106,6 +107,7 @@ class Repository:
     def __init__(self, git: Git, folder: Path, quarantine: str | None = None) -> None:
         self.git, self.folder = git, folder
         self._environ = git.environ(folder)
+        self._quarantine = quarantine
         if quarantine is not None:
             held, objects = Path(quarantine).resolve(), (folder / "objects").resolve()
             if held.parent != objects or not held.is_dir():
@@ -173,7 +175,10 @@ class Repository:
         return bytes(found)
 
     def remove(self, paths: Iterable[str], *, by: str, message: str, now: float) -> str | None:
-        """Commit that these files are gone; the new tip, or None where none of them was there."""
+        """Make a commit in which these files are gone; None where none of them was there.
+
+        The branch stays where it is: `point` moves it.
+        """
         tip = self.tip()
         if tip is None:
             return None
@@ -190,9 +195,23 @@ class Repository:
             made = self._run("write-tree", more=own).decode().strip()
         finally:
             index.unlink(missing_ok=True)
-        commit = self._commit(made, [tip], by=by, message=message, now=now)
-        self._run("update-ref", "-m", "pidex: remove", REF, commit, tip)
-        return commit
+        return self._commit(made, [tip], by=by, message=message, now=now)
+
+    def fence(self, tip: str | None, *, by: str, now: float) -> None:
+        """Move the branch on from `tip` by a commit that changes nothing: nobody else moves it from there."""
+        same = self._run("mktree") if tip is None else self._run("rev-parse", f"{tip}^{{tree}}")
+        message = "A push that was cut is put back\n"
+        parents = [] if tip is None else [tip]
+        made = self._commit(same.decode().strip(), parents, by=by, message=message, now=now)
+        with contextlib.suppress(Failed):  # it moved in this moment
+            self.point(made, tip)
+
+    def point(self, commit: str | None, old: str | None) -> None:
+        """Move the branch, which has to stand at `old`; None: it is not there. Raises `Failed`."""
+        if commit is None:
+            self._run("update-ref", "-d", REF, *([] if old is None else [old]))
+        else:
+            self._run("update-ref", "-m", "pidex", REF, commit, old or "0" * len(commit))
 
     def _commit(self, tree: str, parents: Sequence[str], *, by: str, message: str, now: float) -> str:
         who = _person(by)
@@ -245,6 +264,64 @@ class Repository:
             raise Failed(f"git fast-import failed: {complaint.strip()}")
         return count
 
+    # --- packs ----------------------------------------------------------------------------------------------
+
+    def incoming(self) -> list[Path]:
+        """The packs that the push under way brought, each complete in itself."""
+        return [] if self._quarantine is None else sorted(Path(self._quarantine).glob("pack/*.pack"))
+
+    @contextlib.contextmanager
+    def packed(self, old: str | None, new: str) -> Iterator[Path]:
+        """What leads from one commit to another as a pack, for as long as the block runs."""
+        path = self.folder / f"pidex-{secrets.token_hex(8)}.pack"
+        wanted = f"{new}\n" + (f"^{old}\n" if old is not None else "")
+        try:
+            with path.open("wb") as file:
+                self._stream("pack-objects", "--revs", "--stdout", "-q", told=wanted.encode(), out=file)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def take(self, pieces: Iterable[bytes], sha256: str) -> None:
+        """Have the objects of a pack, whose bytes have this hash. Raises `Failed`."""
+        path, digest = self.folder / f"pidex-{secrets.token_hex(8)}.pack", hashlib.sha256()
+        try:
+            with path.open("wb") as file:
+                for piece in pieces:
+                    digest.update(piece)
+                    file.write(piece)
+            if digest.hexdigest() != sha256:
+                raise Failed(f"The pack {sha256} has other bytes.")
+            with path.open("rb") as file:
+                self._stream("index-pack", "--stdin", taken=file)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _stream(
+        self, *arguments: str, told: bytes | None = None, taken: IO[bytes] | None = None, out: object = None
+    ) -> None:
+        """Run git over files, however large."""
+        done = subprocess.run(  # noqa: S603  # see above
+            [self.git.program, *arguments], env=self._environ, check=False, stderr=subprocess.PIPE,
+            stdout=out or subprocess.DEVNULL, **({"input": told} if taken is None else {"stdin": taken}),
+        )  # type: ignore[call-overload]  # fmt: skip
+        if done.returncode != 0:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            raise Failed(f"git {arguments[0]} failed: {said}")
+
+    @property
+    def mark(self) -> str:
+        """What was noted of this copy of a repository; '' where nothing was."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return (self.folder / "pidex-mark").read_text(encoding="ascii")
+        return ""
+
+    @mark.setter
+    def mark(self, text: str) -> None:
+        fresh = self.folder / "pidex-mark.new"
+        fresh.write_text(text, encoding="ascii")
+        fresh.rename(self.folder / "pidex-mark")
+
     # --- the push under way ---------------------------------------------------------------------------------
 
     @property
@@ -287,7 +364,7 @@ class Repository:
 
     def sweep(self) -> None:
         """Unlink what a kill left of records and commits on their way. For who holds the lock."""
-        for pattern in ("pidex-push.new", "pidex-*.index", "pidex-*.index.lock"):
+        for pattern in ("pidex-push.new", "pidex-*.index", "pidex-*.index.lock", "pidex-*.pack"):
             for left in self.folder.glob(pattern):
                 left.unlink(missing_ok=True)
 

@@ -58,10 +58,11 @@ exec sync objects objects/pack refs refs/heads refs/heads/*
 
 
 class Repositories:
-    """The repositories of all indexes, in one folder of the data directory: `<index>.git`."""
+    """The repositories of all indexes, in one folder: `<index>.git`. `hooks`: where this node has theirs."""
 
-    def __init__(self, folder: Path, git: Git) -> None:
+    def __init__(self, folder: Path, git: Git, hooks: Path | None = None) -> None:
         self.folder, self.git = folder, git
+        self._hooks = hooks or folder / "hooks"
 
     def path(self, index: str) -> Path:
         """Where an index's repository is or would be."""
@@ -104,7 +105,7 @@ class Repositories:
 
     def prepare(self, index: str, command: Sequence[str]) -> None:
         """Write hook and configuration as this version of the program wants them."""
-        hooks = self.folder / "hooks" / index
+        hooks = self._hooks / index
         hooks.mkdir(mode=0o700, parents=True, exist_ok=True)
         asking = f"#!/bin/sh\n# Written by pidex at each start.\nexec {shlex.join(command)}\n"
         for name, text in (("pre-receive", asking), ("reference-transaction", SYNC)):
@@ -131,10 +132,11 @@ class Repositories:
         return self.folder / f"{index}.disabled"
 
     @contextlib.contextmanager
-    def lock(self, index: str, *, seconds: float) -> Iterator[None]:
-        """Be the only one who changes an index's branch. Raises `Busy` after `seconds`."""
+    def lock(self, index: str, *, seconds: float, what: str = "lock") -> Iterator[None]:
+        """Be the only one who changes an index's branch, or holds its lock `what`. `Busy` after `seconds`."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        fd = os.open(self.folder / f"{index}.lock", flags, 0o600)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(self.folder / f"{index}.{what}", flags, 0o600)
         try:
             end = time.monotonic() + seconds
             while True:
@@ -183,6 +185,10 @@ class Repositories:
         """
         told = self.git.environ()
         told |= {
+            # The hooks of this node: others that share the repository have their own.
+            "GIT_CONFIG_COUNT": "2",
+            "GIT_CONFIG_KEY_1": "core.hooksPath",
+            "GIT_CONFIG_VALUE_1": str(self._hooks / index),
             "GIT_PROJECT_ROOT": str(self.folder),
             "GIT_HTTP_EXPORT_ALL": "1",
             "PATH_INFO": f"/{index}.git/{service}",

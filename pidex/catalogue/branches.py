@@ -5,15 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 
 from pidex.catalogue import upserts
-from pidex.catalogue.tables import branches, indexes, packs
+from pidex.catalogue.tables import Name, indexes, metadata
+
+#: The git branch of an index in a bucket: its tip, and how many packs have what leads to it.
+branches = Table(
+    "branches",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("tip", Text),
+    Column("packs", Integer, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+)
+
+#: What pushes brought, in their order, each an object of the bucket under its hash.
+packs = Table(
+    "packs",
+    metadata,
+    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("sha256", Name, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """`tip` is the commit, None before the first; `packs`: how many lead to it. Disabled: nobody's for now."""
+    """`tip` is the commit, None before the first; `packs`: how many lead to it. Disabled: put aside."""
 
     tip: str | None
     packs: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, insert, select, text
 
@@ -26,6 +26,7 @@ _TAKE = text(
 )
 _RELEASE = text("delete from shared where name = :name and value = :holder")
 _HOLDER = text(f"select value from shared where name = :name and until > {_NOW}")  # noqa: S608
+_HELD = text(f"select name from shared where name like 'lease:%' and until > {_NOW} order by name")  # noqa: S608
 _NODES = text(f"select name, value, until > {_NOW} from shared where name like 'lease:node:%'")  # noqa: S608
 _FORGET = text(f"delete from shared where name = :name and until <= {_NOW}")  # noqa: S608
 
@@ -45,6 +46,11 @@ def holder(conn: Connection, name: str) -> str | None:
     """Who has a lease now."""
     found = conn.execute(_HOLDER, {"name": f"{PREFIX}{name}"}).scalar_one_or_none()
     return None if found is None else str(found)
+
+
+def held(conn: Connection) -> Sequence[str]:
+    """The names of the leases that somebody has now."""
+    return [str(name).removeprefix(PREFIX) for name in conn.execute(_HELD).scalars()]
 
 
 def nodes(conn: Connection) -> Mapping[str, bool]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, event, select
 
+from pidex.catalogue import branches as _branches  # noqa: F401  # whose tables have a seal, too
 from pidex.catalogue import garbage, upserts
 from pidex.catalogue.tables import metadata, seals
 

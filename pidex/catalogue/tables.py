@@ -149,28 +149,6 @@ intents = Table(
     Column("owner", Text),  # the node and process that publishes
 )
 
-#: The git branch of an index in a bucket: its tip, and how many packs have what leads to it.
-branches = Table(
-    "branches",
-    metadata,
-    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
-    Column("tip", Text),
-    Column("packs", Integer, nullable=False),
-    Column("enabled", Boolean, nullable=False),
-)
-
-#: What pushes brought, in their order, each an object of the bucket under its hash.
-packs = Table(
-    "packs",
-    metadata,
-    Column("index_id", ForeignKey("indexes.id"), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("sha256", Name, nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("by", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
-)
-
 #: `scope` 'release': target is the canonical version; 'file': target is the casefolded file name (YNK-1).
 yanks = Table(
     "yanks",

@@ -238,7 +238,8 @@ class Moved(NamedTuple):
 class Record:
     """A push between the first file that is placed and the branch that moves. `root` is the folder's number.
 
-    `process` is that of `git receive-pack`, with when it started, as the system counts.
+    `process` is that of `git receive-pack`, with when it started, as the system counts; `node` is where it
+    runs, '' where there is one machine.
     """
 
     old: str | None
@@ -247,6 +248,7 @@ class Record:
     by: str
     process: tuple[int, str] | None
     files: tuple[Moved, ...]
+    node: str = ""
 
     def text(self) -> str:
         return json.dumps({**asdict(self), "files": [list(file) for file in self.files]})
@@ -258,7 +260,8 @@ def record(text: str) -> Record:
         told = json.loads(text)
         files = tuple(Moved(*file) for file in told["files"])
         process = tuple(told["process"]) if told["process"] else None
-        return Record(told["old"], told["new"], told["root"], told["by"], process, files)
+        node = told.get("node", "")
+        return Record(told["old"], told["new"], told["root"], told["by"], process, files, node)
     except (KeyError, TypeError) as error:
         raise ValueError("no record of a push") from error
 

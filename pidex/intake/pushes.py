@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pidex.catalogue import admissions, audit, files, indexes, intents, journal, tombstones
+from pidex.catalogue import admissions, audit, files, garbage, indexes, intents, journal, tombstones
 from pidex.catalogue.engine import Connection
 from pidex.core import names, uploads
-from pidex.core.errors import Busy, Changing, FileDeleted, FileExists, Forbidden
+from pidex.core.errors import Busy, CatalogueError, Changing, FileDeleted, FileExists
 from pidex.core.folder import Key, filename_key
 from pidex.core.model import Distribution, Facts, PackageType, Place, PlaceState, Principal
 from pidex.core.permissions import OPERATOR_GROUP
 from pidex.core.pushes import Kind, Put
 from pidex.intake import lock, standing
 from pidex.intake.batch import Batch, index_of
+from pidex.intake.branches import Branches, Move
 from pidex.intake.delivery import Deliveries
 from pidex.intake.parcels import Parcel, Stage
 
 #: Files of a push that are listed in one transaction; a larger push is listed in several.
 TOGETHER = 500
+#: Files sent to a bucket at once.
+SENDERS = 4
 #: What somebody is told to wait, in seconds, who meets an upload of the same name.
 RETRY_SECONDS = 2
 
@@ -43,12 +47,9 @@ class Arrivals(Deliveries):
     """The steps that `Deliveries` takes for one file, for all files of a push."""
 
     def folder(self, index: str) -> int:
-        """The number of the folder that pushes to an index go to. Raises `Forbidden` where there is none."""
+        """The number of the root that pushes to an index go to. Raises `Forbidden` where none takes files."""
         with self.stage(index) as stage:
-            root = stage.file.root
-        if root not in self._storage.folders:
-            raise Forbidden(f"Index {index} lies in a bucket: send files to it by upload, not by git.")
-        return root
+            return stage.file.root
 
     def burnt(self, index: str) -> Mapping[str, tombstones.Tombstone]:
         """The names that were deleted from an index and may not come back, by key."""
@@ -147,9 +148,72 @@ class Arrivals(Deliveries):
                 part = arrivals[start : start + TOGETHER]
                 paths = {(root, path) for path in gone} if start == 0 else set()
                 if part or paths:
-                    self._admit_all(index, root, part, paths, by=by, force=force)
+                    with self._catalogue.write() as conn:
+                        self._admit_push(conn, index_of(conn, index), root, part, paths, by=by, force=force)
         finally:
             self._over(index, announced)
+
+    def send(self, index: str, arrivals: Sequence[Arrival]) -> None:
+        """Have the bytes in the bucket, nobody's until `place_with`. Raises `Busy`, `StorageDown`."""
+        root = self.folder(index)
+        with ThreadPoolExecutor(SENDERS, "pidex-push") as pool:
+            for _ in pool.map(lambda each: each.stage.file.sync(each.sha256), arrivals):
+                pass
+            hashes = {arrival.sha256 for arrival in arrivals}
+            with self._catalogue.write() as conn:
+                if garbage.dropping(conn, hashes):
+                    raise Busy(
+                        "The bucket is about to be without some of these bytes. Push again in a moment.",
+                        retry_after=RETRY_SECONDS,
+                    )
+                garbage.unmark(conn, hashes)
+            # From here on nobody clears them away for a day: they are looked for once more.
+            for _ in pool.map(
+                lambda each: self._storage.put(each.stage.file, root, self._path(root, each)), arrivals
+            ):
+                pass
+
+    def place_with(
+        self,
+        branch: Branches,
+        index: str,
+        arrivals: Sequence[Arrival],
+        removed: Iterable[str],
+        move: Move,
+        *,
+        by: Principal,
+        force: bool = False,
+    ) -> None:
+        """List and unlist everything in an index of the bucket, and move its branch, in one transaction.
+
+        What comes was sent before (`send`). A kill leaves all of it or nothing. Raises `Busy`, and `Conflict`
+        where the branch stands elsewhere.
+        """
+        root, keys = self.folder(index), {filename_key(path) for path in removed}
+        try:
+            with self._catalogue.write() as conn:
+                here = index_of(conn, index)
+                wanted = keys | {arrival.put.key for arrival in arrivals}
+                for key in wanted:
+                    self._refuse_underway(conn, here.id, key)
+                listed = files.find_by_keys(conn, here.id, sorted(wanted))
+                paths = {(root, self._path(root, arrival)) for arrival in arrivals}
+                gone = {(row.root, row.path) for row in listed.values()} - paths
+                self._admit_push(conn, here, root, arrivals, gone, by=by, force=force)
+                admitted = admissions.find_many(conn, here.id, sorted(keys))
+                name, at = by.name or "anonymous", int(self._clock() * 1_000_000)
+                admissions.supersede(conn, here.id, admitted.values(), replaced=at, by=name, how="git")
+                admissions.delete_many(conn, here.id, admitted)
+                branch.advance(conn, here.id, move, by=by)
+        except CatalogueError:
+            if branch.tip(index) != move.new:  # the answer to the commit was lost, or there was none
+                raise
+
+    def _path(self, root: int, arrival: Arrival) -> str:
+        """Where a package goes: in a folder as in the tree, in the bucket by its hash."""
+        if root in self._storage.folders:
+            return arrival.put.path
+        return self._storage.place(root, arrival.put.filename, arrival.sha256)
 
     def digest(self, root: int, path: str) -> str | None:
         """The sha256 of what lies at a path now; None where that is no file."""
@@ -169,13 +233,18 @@ class Arrivals(Deliveries):
         with self._catalogue.write() as conn:
             number = index_of(conn, index).id
             for intent in made:
-                if intents.find(conn, number, intent.key) is not None:
-                    raise Busy(
-                        f"An upload of {intent.filename} is under way. Try again in a moment.",
-                        retry_after=RETRY_SECONDS,
-                    )
+                self._refuse_underway(conn, number, intent.key)
                 intents.put(conn, number, intent)
         return made
+
+    @staticmethod
+    def _refuse_underway(conn: Connection, number: int, key: str) -> None:
+        other = intents.find(conn, number, key)
+        if other is not None:
+            raise Busy(
+                f"An upload of {other.filename} is under way. Try again in a moment.",
+                retry_after=RETRY_SECONDS,
+            )
 
     def _over(self, index: str, announced: Iterable[intents.Intent]) -> None:
         with self._catalogue.write() as conn:
@@ -200,9 +269,10 @@ class Arrivals(Deliveries):
                 f"Something else lies at {path} in the folder, which did not come by git. Move it away there."
             ) from None
 
-    def _admit_all(
+    def _admit_push(
         self,
-        index: str,
+        conn: Connection,
+        here: indexes.Index,
         root: int,
         arrivals: Sequence[Arrival],
         gone: Collection[Key],
@@ -210,41 +280,36 @@ class Arrivals(Deliveries):
         by: Principal,
         force: bool,
     ) -> None:
-        """One transaction: what came is listed, what went is not, and what moved is never missing."""
-        now = self._clock()
+        """In the caller's transaction: what came is listed, what went is not, what moved is never missing."""
+        now, folder = self._clock(), root in self._storage.folders
         keys = {arrival.put.key for arrival in arrivals} | {filename_key(path) for _, path in gone}
         facts: dict[tuple[str, PackageType], Facts] = {}
         found = []
         for arrival in arrivals:
-            stat = self._storage.stat(root, arrival.put.path)
+            path = self._path(root, arrival)
+            stat = self._storage.stat(root, path) if folder else arrival.stage.file.stat()
             if stat is None:
-                raise Changing(
-                    f"{arrival.put.path} was changed in the folder while it was pushed. Push again."
-                )
-            found.append(Place(root, arrival.put.path, stat, PlaceState.WHOLE, arrival.sha256))
+                raise _changed(arrival)
+            found.append(Place(root, path, stat, PlaceState.WHOLE, arrival.sha256))
             facts[arrival.sha256, arrival.distribution.packagetype] = arrival.facts
-        with self._catalogue.write() as conn:
-            here = index_of(conn, index)
-            leaving = {
-                key: row.project for key, row in files.find_by_keys(conn, here.id, sorted(keys)).items()
-            }
-            batch = Batch(conn, index, keys, self._storage, now=now, by=by, how="git")
-            batch.arrive(found, gone, facts)
-            for key in sorted(keys):
-                batch.settle(key, first=False)
-            for arrival in arrivals:
-                if not force and not batch.lists(arrival.put.key, arrival.sha256):
-                    raise _changed(arrival)
-            sent = [self._sent(conn, here, arrival, root=root, by=by, now=now) for arrival in arrivals]
-            standing.note(conn, here, sent, by, how="git", now=now)
-            batch.write()
-            came = {arrival.put.key for arrival in arrivals}
-            for _, path in sorted(gone):
-                if (key := filename_key(path)) not in came and key in leaving:
-                    audit.record(
-                        conn, by, "file.remove", index=index, project=leaving[key],
-                        subject=path.rpartition("/")[2], after={"how": "git"}, at=int(now * 1_000_000),
-                    )  # fmt: skip
+        leaving = {key: row.project for key, row in files.find_by_keys(conn, here.id, sorted(keys)).items()}
+        batch = Batch(conn, here, keys, self._storage, now=now, by=by, how="git")
+        batch.arrive(found, gone, facts)
+        for key in sorted(keys):
+            batch.settle(key, first=False)
+        for arrival in arrivals:
+            if not force and not batch.lists(arrival.put.key, arrival.sha256):
+                raise _changed(arrival)
+        sent = [self._sent(conn, here, arrival, root=root, by=by, now=now) for arrival in arrivals]
+        standing.note(conn, here, sent, by, how="git", now=now)
+        batch.write()
+        came = {arrival.put.key for arrival in arrivals}
+        for _, path in sorted(gone):
+            if (key := filename_key(path)) not in came and key in leaving:
+                audit.record(
+                    conn, by, "file.remove", index=here.name, project=leaving[key],
+                    subject=path.rpartition("/")[2], after={"how": "git"}, at=int(now * 1_000_000),
+                )  # fmt: skip
 
     @staticmethod
     def _sent(

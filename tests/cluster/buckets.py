@@ -24,7 +24,7 @@ from pidex.catalogue import grants, indexes, users
 from pidex.catalogue.engine import Catalogue
 from pidex.core.permissions import Grant, Role
 from tests import samples
-from tests.cluster.nodes import HONEST, OWNER, PASSWORD, Sent, basic, listing, send, sha256
+from tests.cluster.nodes import HONEST, OWNER, PASSWORD, Sent, basic, listing, of, send, sha256
 from tests.cluster.seaweed import BUCKET, Seaweed
 from tests.walks.server import Answer, Server, family, fetch, run, until
 
@@ -35,9 +35,7 @@ class Bucketed(Server):
     def __init__(self, home: Path, bucket: Place, *, options: Sequence[str] = (), more: str = "") -> None:
         self.home, self.data, self.settings = home, home / "data", home / "pidex.toml"
         self.settings.write_text(
-            f"storage = {json.dumps(bucket.url)}\nstorage_endpoint = {json.dumps(bucket.endpoint)}\n"
-            f"storage_credentials = {json.dumps(str(bucket.credentials))}\n"
-            f"data = {json.dumps(str(self.data))}\naccess_log = false\nno_upstream = true\n{more}"
+            f"{of(bucket)}data = {json.dumps(str(self.data))}\naccess_log = false\nno_upstream = true\n{more}"
         )
         super().__init__(log=home / "server.log", options=("--config", str(self.settings), *options))
         if not self.data.exists():

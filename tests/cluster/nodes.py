@@ -18,12 +18,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from bench.ports import free_port
 from faults.lanes import Lanes
 from pidex.accounts import hashing
-from pidex.catalogue import grants, indexes, intents, users
+from pidex.app.ground import node_of
+from pidex.catalogue import grants, indexes, intents, leases, users
 from pidex.catalogue.engine import Catalogue
 from pidex.core.permissions import Grant, Role
 from tests import samples
@@ -31,6 +33,9 @@ from tests.cli.test_service import listening
 from tests.conftest import Postgres, server_programs
 from tests.walks.server import Answer, Server, fetch, run, until
 from tests.web.test_upload import MULTIPART, fields_of, packed
+
+if TYPE_CHECKING:
+    from pidex.backends.objects.bucket import Place  # an extra
 
 #: Who may do everything in the index, and who only reads by a grant.
 OWNER, READER, PASSWORD = "olga", "rita", "correct horse"
@@ -69,6 +74,14 @@ class Database:
         with contextlib.suppress(RuntimeError):
             self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def of(bucket: Place) -> str:
+    """The lines of a configuration file that name a bucket."""
+    return (
+        f"storage = {json.dumps(bucket.url)}\nstorage_endpoint = {json.dumps(bucket.endpoint)}\n"
+        f"storage_credentials = {json.dumps(str(bucket.credentials))}\n"
+    )
 
 
 class Front:
@@ -124,9 +137,14 @@ class Sent:
 
 
 class Cluster:
-    """Nodes over one database and one folder. Leaving it fails where a node told of a fault."""
+    """Nodes over one database and one folder. Leaving it fails where a node told of a fault.
 
-    def __init__(self, home: Path, *, nodes: int = 3, options: Sequence[str] = ()) -> None:
+    With a bucket instead, the folder is a drop box, and each node speaks FTP.
+    """
+
+    def __init__(
+        self, home: Path, *, nodes: int = 3, options: Sequence[str] = (), bucket: Place | None = None
+    ) -> None:
         programs = server_programs()
         if programs is None:
             raise Missing("no initdb in /usr/lib/postgresql/*/bin (Debian: postgresql)")
@@ -135,19 +153,24 @@ class Cluster:
         self.database = Database(programs)
         self.random = random.Random(7)
         self.settings = home / "cluster.toml"
+        folder = json.dumps(str(self.folder))
+        where = f"folders = [{folder}]\n" if bucket is None else f"drop_folders = [{folder}]\n{of(bucket)}"
         self.settings.write_text(
-            f"folders = [{json.dumps(str(self.folder))}]\n"
-            f"catalogue = {json.dumps(self.database.url)}\n"
+            f"catalogue = {json.dumps(self.database.url)}\n{where}"
             'trusted_proxies = ["127.0.0.1"]\naccess_log = false\nwatch = "poll"\n'
         )
+        self.ftp = [0 if bucket is None else free_port() for _ in range(nodes)]
         self.nodes = [
             Server(
-                self.folder,
+                *([self.folder] if bucket is None else []),
                 log=home / f"node{number}.log",
-                options=("--config", str(self.settings), "--data", str(home / f"data{number}"), *options),
+                options=(
+                    "--config", str(self.settings), "--data", str(home / f"data{number}"), "--ftp-port",
+                    str(port), *options,
+                ),
             )
-            for number in range(1, nodes + 1)
-        ]
+            for number, port in enumerate(self.ftp, 1)
+        ]  # fmt: skip
         self.front: Front | None = None
 
     def __enter__(self) -> Cluster:
@@ -196,6 +219,28 @@ class Cluster:
     def any(self, besides: Server | None = None) -> Server:
         """A node, another one than that."""
         return self.random.choice([node for node in self.nodes if node is not besides])
+
+    def running(self) -> list[Server]:
+        """The nodes that were not killed."""
+        return [node for node in self.nodes if node.process is not None and node.process.poll() is None]
+
+    def pidex(self, node: Server, *words: str) -> str:
+        """A command beside a node; what it said."""
+        data = str(self.home / f"data{self.nodes.index(node) + 1}")
+        return run(sys.executable, "-m", "pidex", *words, "--config", self.settings, "--data", data)
+
+    @contextlib.contextmanager
+    def catalogue(self) -> Iterator[Catalogue]:
+        """Its catalogue, beside the nodes."""
+        with contextlib.closing(Catalogue.open(self.database.url, create=False)) as catalogue:
+            yield catalogue
+
+    def holder(self, lease: str) -> Server | None:
+        """The node that has the lease whose name begins so."""
+        with self.catalogue() as catalogue, catalogue.read() as conn:
+            held = [leases.holder(conn, name) for name in leases.held(conn) if name.startswith(lease)]
+        names = {node_of(self.home / f"data{number}"): node for number, node in enumerate(self.nodes, 1)}
+        return names[held[0] or ""] if held else None
 
     def restart(self, node: Server) -> None:
         """Start a node that was killed, and wait until it answers."""
@@ -384,9 +429,7 @@ def since(load: Load, moment: float) -> float:
 
 def settled(cluster: Cluster) -> Iterator[str]:
     """Names that are still on their way in the catalogue."""
-    catalogue = Catalogue.open(cluster.database.url, create=False)
-    with catalogue.read() as conn:
+    with cluster.catalogue() as catalogue, catalogue.read() as conn:
         for each in indexes.list(conn):
             for intent in intents.list(conn, each.id):
                 yield intent.filename
-    catalogue.close()

@@ -21,7 +21,7 @@ class Stored(NamedTuple):
 
 
 class Packs:
-    """The packs of all indexes of a bucket. Nothing here deletes one: what leads to a branch is its history."""
+    """The packs of all indexes of a bucket. Nothing deletes one: they are the history of a branch."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket

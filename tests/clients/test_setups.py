@@ -7,6 +7,7 @@ import configparser
 import html
 import json
 import netrc
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -30,9 +31,10 @@ FILES = {
     "~/.pypirc": ".pypirc",
     "~/.netrc": ".netrc",
 }
-TYPED = ("pip", "uv", "pdm", "hatch", "twine", "netrc")
-#: Those that read, and so differ where reading needs credentials.
-READERS = ("pip", "uv")
+TYPED = ("pip", "uv", "hatch", "twine", "netrc")
+#: Those that read, and so differ where reading needs credentials. Of Poetry and PDM, which take their time,
+#: the texts without credentials are a part of those.
+READERS = ("pip", "uv", "poetry", "pdm")
 POETRY = """\
 [build-system]
 requires = ["poetry-core"]
@@ -90,6 +92,8 @@ def put(place: Place, block: Block, token: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(text)
+    if block.file == "~/.netrc":  # as the page of netrc says; PDM insists on it
+        path.chmod(0o600)
 
 
 def environ(place: Place, token: str) -> dict[str, str]:
@@ -113,7 +117,8 @@ def client_of(key: str) -> Client:
 def typed(place: Place, key: str, *, guarded: bool) -> None:
     """Do what the page of a client says, from its first line to its last."""
     token: str = place.token  # type: ignore[attr-defined]
-    if key == "poetry":  # which builds with others' backends only where it can fetch things for that
+    if key == "poetry":  # which builds with others' backends only where it can fetch things for that,
+        shutil.rmtree(place.work / "dist")  # and asks what to do where something is built already
         (place.work / "pyproject.toml").write_text(POETRY)
         (place.work / "demo.py").write_text('"""A sample."""\n')
     blocks = client_of(key).blocks(where_of(place, guarded=guarded))
@@ -152,6 +157,9 @@ def test_what_is_printed_works(key: str, place: Place) -> None:
 @pytest.mark.parametrize("key", READERS)
 def test_what_is_printed_works_where_reading_needs_credentials(key: str, place: Place) -> None:
     typed(place, key, guarded=True)
+    if key in ("poetry", "pdm"):
+        sent = fetch(f"http://127.0.0.1:{place.port}/simple/demo/", ANN)
+        assert b"demo-1.0-py3-none-any.whl" in sent.body
 
 
 @pytest.mark.clients

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.wheels import wheel
 from faults import check
 from faults.client import BOUNDARY, MULTIPART, Cut, ask
-from faults.server import Broken, Server, family, pidex, under_test
+from faults.server import Broken, Server, family, go_first, pidex, put_first, under_test
 from tests import samples
 from tests.security.test_limits import BOMBS, READMES
 
@@ -80,6 +80,7 @@ class Memory:
     def _now(self) -> int:
         total = 0
         for pid, _ in family(self._pid):
+            put_first(pid)  # children that read are in sessions of their own
             with contextlib.suppress(OSError):
                 if b"-I" not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
                     total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -138,6 +139,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
     base = Path(tempfile.mkdtemp(prefix="pidex-bombs-"))
     (folder := base / "packages").mkdir()
     server, chance = pidex(folder, base / "data", base / "log"), random.Random(seed)
+    go_first(server)
     with under_test(server, base, seed):
         server.start()
         port = server.port

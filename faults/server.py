@@ -22,6 +22,8 @@ from bench.ports import free_port
 START_SECONDS, END_SECONDS = 60.0, 20.0
 #: Pauses between two looks, in seconds.
 LOOK_SECONDS = 0.005
+#: What makes a command go before what others do on the machine, in the kernel's groups of sessions too.
+_FIRST = ("sh", "-c", '{ echo -20 > /proc/self/autogroup; } 2>/dev/null; exec nice -n -19 "$@"', "first")
 #: Processor time is counted in these, by the kernel.
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -194,6 +196,20 @@ def pidex(
     command = [sys.executable, "-m", "pidex", "serve", str(folder), "--data", str(data), "-p", str(port)]
     command += ["--workers", str(workers), "--no-access-log", "--guard", "", *options]
     return Server("pidex", command, port, log, environ=environ or {}, folder=Path(__file__).parents[1])
+
+
+def go_first(server: Server) -> None:
+    """Have a server and this process, which are measured, go before all others where that is allowed."""
+    if os.geteuid() == 0:
+        server.command = [*_FIRST, *server.command]
+        put_first(os.getpid())
+
+
+def put_first(pid: int) -> None:
+    """Have a process, and the session that it is in, go before all others, where that is allowed."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text("-20")
+        os.setpriority(os.PRIO_PROCESS, pid, -19)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import statistics
 import tempfile
@@ -12,12 +11,10 @@ from pathlib import Path
 from bench.wheels import wheel
 from faults import check
 from faults.client import MULTIPART, Cut, ask, form
-from faults.server import Broken, Server, pidex, under_test
+from faults.server import Broken, Server, go_first, pidex, under_test
 
 #: Files that lie there, those on their way when the kill comes, and seconds until then.
 FILES, CLIENTS, LOAD_SECONDS = 200, 8, (0.05, 0.4)
-#: What comes before the command, where that is allowed: what others do on the machine is not measured.
-FIRST = ("nice", "-n", "-19")
 
 
 async def _killed(server: Server, turn: int, chance: random.Random) -> None:
@@ -44,8 +41,7 @@ def run(rounds: int, seed: int) -> dict[str, object]:
         filename, data = wheel(f"here{number % 100}", f"1.{number}")
         (folder / filename).write_bytes(data)
     server = pidex(folder, base / "data", base / "log")
-    if os.geteuid() == 0:
-        server.command = [*FIRST, *server.command]
+    go_first(server)
     seconds, processor = [], []
     with under_test(server, base, seed):
         server.start()

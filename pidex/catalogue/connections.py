@@ -59,6 +59,8 @@ def sqlite(url: URL, *, synchronous: str = "FULL", busy_seconds: float | None = 
         pool_size=POOL_SIZE,
         max_overflow=POOL_BURST,
         pool_timeout=wait,
+        # The connection used last has the pages in its cache; those of a burst keep what little they have.
+        pool_use_lifo=True,
         hide_parameters=True,
     )
 

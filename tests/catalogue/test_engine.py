@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -150,6 +150,21 @@ def test_sqlite_is_durable_and_strict(tmp_path: Path) -> None:
         assert pragma("busy_timeout") == connections.BUSY_SECONDS * 1000
     catalogue.close()
     assert (tmp_path / "catalogue.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_one_after_the_other_use_one_connection(tmp_path: Path) -> None:
+    """After a burst, too: each connection keeps pages of its own."""
+    catalogue = Catalogue.open(tmp_path / "catalogue.db")
+
+    def used() -> object:
+        with catalogue.read() as conn:
+            return conn.connection.driver_connection
+
+    with ExitStack() as burst:
+        for _ in range(4):
+            burst.enter_context(catalogue.read())
+    assert len({id(used()) for _ in range(8)}) == 1
+    catalogue.close()
 
 
 def test_it_opens_again_with_what_was_written(address: str | Path) -> None:

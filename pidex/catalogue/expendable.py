@@ -36,7 +36,7 @@ from sqlalchemy.engine import URL
 from pidex.catalogue import connections
 
 #: The tables below, by number: those of a file with another number are dropped and made anew.
-VERSION = 5
+VERSION = 6
 #: Wishes that wait at most. One more is dropped: a scan reads everything in the end.
 MAX_WANTED = 1_000
 #: Tokens whose last use is known at most; the ones unused for longest go first.

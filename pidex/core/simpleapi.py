@@ -14,6 +14,7 @@ import msgspec
 
 from pidex.core.model import File, Page, ProjectName, Status
 from pidex.core.upstreams import UpstreamFile
+from pidex.core.written import BASE, LIST, Written
 
 HTML = "text/html"
 V1_HTML = "application/vnd.pypi.simple.v1+html"
@@ -67,22 +68,26 @@ def page_json(page: Page, *, file_base: str, lines: Sequence[UpstreamFile] | Non
     """A project page as JSON (JSN-1 to JSN-5), keys always in the same order, with a newline at the end.
 
     `lines`: the files in the place of the page's, as its upstream lists them: the same bytes, made faster.
+    Where they are written already, and the page says nothing else, it is their `text`.
     """
     status: dict[str, str] = {"status": page.status.value}
     if page.status_reason and page.status_reason.strip():
         status["reason"] = page.status_reason
     offered = _offered(page) if lines is None else lines
+    written = lines if isinstance(lines, Written) and file_base == BASE else None
     # From 1.1 on every file has a size (APV-3): where an upstream tells none, the page is one of 1.0.
-    sized = not page.origin or all(file.size >= 0 for file in offered)
-    files: Sequence[object]
-    if lines is None:
+    sized = not page.origin or written is not None or all(file.size >= 0 for file in offered)
+    files: object
+    if written is not None:
+        files = ()
+    elif lines is None:
         files = [
             _mirrored_json(file, file_base) if file.origin else _json_file(file, file_base)
             for file in _offered(page)
         ]
     else:
         files = [_json_line(file, page.origin, file_base) for file in lines]
-    return to_json(
+    body = to_json(
         {
             "meta": {"api-version": API_VERSION if sized else "1.0", "_last-serial": page.serial},
             "name": page.project,
@@ -91,6 +96,27 @@ def page_json(page: Page, *, file_base: str, lines: Sequence[UpstreamFile] | Non
             "files": files,
         }
     )
+    if written is None:
+        return body
+    return (
+        written.text if written.begins(body[: body.index(LIST) + len(LIST)]) else around(body, written.lines)
+    )
+
+
+def around(body: bytes, lines: bytes) -> bytes:
+    """A page that has no file, with a list of them in JSON."""
+    start = body.index(LIST) + len(LIST) - 1
+    return b"".join((body[:start], lines, body[start + 2 :]))
+
+
+def line_of(file: UpstreamFile) -> Line:
+    """A file of an upstream whose URL is of PyPI's form, as pages have it."""
+    return _json_line(file, "", BASE)
+
+
+def lines_json(lines: Sequence[Line]) -> bytes:
+    """The files of a page as JSON."""
+    return _insertion_order.encode(lines)
 
 
 def names_html(names: Iterable[ProjectName], serial: int) -> Iterator[bytes]:
@@ -259,7 +285,7 @@ def _mirrored_json(file: File, base: str) -> dict[str, object]:
     return line
 
 
-class _Line(msgspec.Struct, rename="kebab", gc=False):
+class Line(msgspec.Struct, rename="kebab", gc=False):
     """A file of an upstream in a page."""
 
     filename: str
@@ -273,7 +299,7 @@ class _Line(msgspec.Struct, rename="kebab", gc=False):
     provenance: str | msgspec.UnsetType
 
 
-def _json_line(file: UpstreamFile, upstream: str, base: str) -> _Line:
+def _json_line(file: UpstreamFile, upstream: str, base: str) -> Line:
     """As `_mirrored_json` of the same file."""
     filename, url = file.filename, file.url
     cut = len(url) - len(filename)
@@ -287,7 +313,7 @@ def _json_line(file: UpstreamFile, upstream: str, base: str) -> _Line:
     else:
         address = _address(file.digest(upstream), filename)
     metadata, requires, yanked = file.metadata, file.requires_python, file.yanked
-    return _Line(
+    return Line(
         filename,
         base + address,
         dict(file.hashes),

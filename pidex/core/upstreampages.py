@@ -12,13 +12,14 @@ from urllib.parse import unquote
 
 import msgspec
 
-from pidex.core import anchors, names
+from pidex.core import anchors, names, passage
 from pidex.core.answers import Body, document, is_json, json_bytes
 from pidex.core.destinations import cleaned, place, shown
 from pidex.core.errors import BadName, UpstreamFault
 from pidex.core.familiar import Familiar
 from pidex.core.limits import MAX_FILENAME
 from pidex.core.model import Status
+from pidex.core.passage import MAX_SIZE, Line
 from pidex.core.upstreams import UNKNOWN, UpstreamFile, UpstreamPage
 
 #: Files of a page, and what is noted of things left out.
@@ -28,8 +29,6 @@ MAX_USUAL_FILES: Final = 50_000
 MAX_NOTES: Final = 20
 #: Characters of a text that a page says of a file.
 MAX_TEXT: Final = 2_000
-#: The largest size that is believed, in bytes.
-MAX_SIZE: Final = 1 << 50
 
 #: Hexadecimal digits of the hashes whose length is known.
 DIGITS: Final = {
@@ -45,21 +44,6 @@ _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _VARIANTS: Final = "-variants.json"
 
 
-class _Line(msgspec.Struct, rename="kebab", gc=False):
-    """A file of a JSON page, where everything has the type that the standard says."""
-
-    filename: str
-    url: str
-    hashes: dict[str, str]
-    requires_python: str | None = None
-    core_metadata: bool | dict[str, str] | None = None
-    dist_info_metadata: bool | dict[str, str] | None = None
-    yanked: bool | str | None = None
-    size: int | None = None
-    upload_time: str | None = None
-    provenance: str | None = None
-
-
 class _Names(msgspec.Struct):
     projects: list[_Name]
 
@@ -68,13 +52,13 @@ class _Name(msgspec.Struct, gc=False):
     name: str
 
 
-_decode_line = msgspec.json.Decoder(_Line, strict=True)
+_decode_line = msgspec.json.Decoder(Line, strict=True)
 
 
 class _Whole(msgspec.Struct, rename="kebab"):
     """A JSON page in which every file has what the standard says."""
 
-    files: list[_Line]
+    files: list[Line]
     name: Any = None
     meta: Any = None
     project_status: Any = None
@@ -210,25 +194,28 @@ def _json_page(project: str, body: Body, notes: Notes) -> UpstreamPage:
     if isinstance(whole.name, str) and names.normalize(whole.name) != project:
         raise UpstreamFault(f"{shown(body.url)} is the page of another project.")
     where = _Where(body.url, place(body.url).scheme == "https", project, notes, Familiar(project))
-    files: list[UpstreamFile] = []
-    for each in whole.files:
-        line = each if isinstance(each, _Line) else _line_of(each)
-        if line is None:
-            notes.add("a file is left out: its line has no name, URL and hashes")
-            continue
-        file = _file_of_line(line, where)
-        if file is not None:
-            files.append(file)
     status = whole.project_status if isinstance(whole.project_status, dict) else {}
     serial = meta.get("_last-serial")
-    return UpstreamPage(
-        project=project,
-        name=_name_of(project, files),
-        files=unique(files, notes),
-        status=_status(status.get("status")),
-        status_reason=_text(status.get("reason")),
-        serial=serial if isinstance(serial, int) and 0 <= serial < 1 << 62 else None,
-    )
+    serial = serial if isinstance(serial, int) and 0 <= serial < 1 << 62 else None
+    marks = _status(status.get("status")), _text(status.get("reason"))
+    if isinstance(whole, _Whole):
+        beside = where._replace(notes=Notes())
+        quick = passage.passed(project, whole.files, text=_one_line, odd=lambda line: _read(line, beside))
+        if quick is not None:
+            notes.lines += beside.notes.lines
+            notes.count += beside.notes.count
+            return UpstreamPage(project, quick.last, quick.written(project, *marks, serial), *marks, serial)
+    read = [_read(each, where) for each in whole.files]
+    files = [file for file in read if file is not None]
+    return UpstreamPage(project, _name_of(project, files), unique(files, notes), *marks, serial)
+
+
+def _read(each: Line | msgspec.Raw, where: _Where) -> UpstreamFile | None:
+    line = each if isinstance(each, Line) else _line_of(each)
+    if line is None:
+        where.notes.add("a file is left out: its line has no name, URL and hashes")
+        return None
+    return _file_of_line(line, where)
 
 
 def _whole(body: Body) -> _Whole | _Envelope:
@@ -245,21 +232,21 @@ def _whole(body: Body) -> _Whole | _Envelope:
         raise UpstreamFault(f"{shown(body.url)} is no page of an index: its JSON cannot be read.") from None
 
 
-def _line_of(raw: msgspec.Raw) -> _Line | None:
+def _line_of(raw: msgspec.Raw) -> Line | None:
     try:
         return _decode_line.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
         return _mended(raw)
 
 
-def _mended(raw: msgspec.Raw) -> _Line | None:
+def _mended(raw: msgspec.Raw) -> Line | None:
     """A file of which something optional has a wrong type: without that. None where more is wrong."""
     try:
         given = msgspec.json.decode(raw)
         if not isinstance(given, dict):
             return None
         required = {key: given.get(key) for key in ("filename", "url", "hashes")}
-        line = msgspec.convert(required, _Line)
+        line = msgspec.convert(required, Line)
     except (msgspec.MsgspecError, RecursionError):
         return None
     for key in (
@@ -272,7 +259,7 @@ def _mended(raw: msgspec.Raw) -> _Line | None:
         "provenance",
     ):
         try:
-            one = msgspec.convert({**required, key: given.get(key)}, _Line)
+            one = msgspec.convert({**required, key: given.get(key)}, Line)
         except msgspec.ValidationError:
             if key == "yanked":  # something was said: better believed than lost
                 line.yanked = True
@@ -281,7 +268,7 @@ def _mended(raw: msgspec.Raw) -> _Line | None:
     return line
 
 
-def _file_of_line(line: _Line, where: _Where) -> UpstreamFile | None:
+def _file_of_line(line: Line, where: _Where) -> UpstreamFile | None:
     announced = line.core_metadata if line.core_metadata is not None else line.dist_info_metadata
     metadata: str | None
     if isinstance(announced, dict):

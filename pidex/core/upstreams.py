@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,14 +57,15 @@ class UpstreamFile(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPage:
-    """What an upstream says of one project, as it was fetched. `files` in the upstream's order.
+    """What an upstream says of one project, as it was fetched. `files` in the upstream's order, or ours.
 
-    `etag` and `last_modified` are what the upstream sent, for asking again whether anything changed.
+    They are a `written.Written` where they were not looked at one by one. `etag` and `last_modified` are what
+    the upstream sent, for asking again whether anything changed.
     """
 
     project: str
     name: str
-    files: tuple[UpstreamFile, ...] = ()
+    files: Sequence[UpstreamFile] = ()
     status: Status = Status.ACTIVE
     status_reason: str | None = None
     serial: int | None = None

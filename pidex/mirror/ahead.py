@@ -9,11 +9,10 @@ from collections.abc import Awaitable, Callable
 from pidex.core import names
 from pidex.core.errors import PidexError
 from pidex.core.upstreams import UpstreamFile, UpstreamPage
+from pidex.core.written import LOOKED_AT, Written
 
 #: Fetches at the same time: what does not fit in is not fetched ahead.
 AT_ONCE = 16
-#: Files at the end of a page, where PyPI has the newest ones, among which the newest release is looked for.
-LOOKED_AT = 200
 
 log = logging.getLogger("pidex.mirror")
 
@@ -63,6 +62,9 @@ def likely(page: UpstreamPage) -> UpstreamFile | None:
 
     Of a release with a wheel for each platform it cannot be known which one is wanted.
     """
+    if isinstance(page.files, Written):
+        only = page.files.newest()
+        return only if only is not None and only.metadata and only.yanked is None else None
     wheels: dict[str, list[UpstreamFile]] = {}
     for file in page.files[-LOOKED_AT:]:
         if file.filename.endswith(".whl"):

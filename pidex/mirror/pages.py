@@ -8,11 +8,13 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from pidex.catalogue.mirrored import PageRow, Store
 from pidex.core.errors import PidexError, UpstreamDown, UpstreamFault
 from pidex.core.interfaces import Clock, Unchanged, Upstream
 from pidex.core.upstreams import Held, UpstreamFile, UpstreamPage, UpstreamSettings
+from pidex.core.written import Written
 from pidex.mirror import records
 from pidex.mirror.connections import Connections
 
@@ -22,10 +24,12 @@ RENEWING_SECONDS = 2.0
 PAUSE_SECONDS, MAX_PAUSE_SECONDS = 2.0, 60.0
 #: Failures that are remembered, in pages.
 FAILURES = 10_000
-#: Pages that are kept unpacked, and their files in all: about a kilobyte each.
-UNPACKED_PAGES, UNPACKED_FILES = 256, 10_000
-#: Files of pages that have just come, and that nobody has looked at yet.
-FRESH_FILES = 50_000
+#: Pages that are kept unpacked, and their bytes in all, by `_weight`.
+UNPACKED_PAGES, UNPACKED_BYTES = 256, 10 * 1024 * 1024
+#: Bytes of pages that have just come, and that nobody has looked at yet.
+FRESH_BYTES = 48 * 1024 * 1024
+#: Bytes that a file of a page takes that is not kept as it is written.
+FILE_BYTES = 1_024
 #: Seconds for which it is not looked again whether another process holds a newer page.
 LOOKED_SECONDS = 1.0
 #: A page that was confirmed so lately, in seconds, is not asked for again, whatever a client wishes.
@@ -61,7 +65,7 @@ class HeldPages:
         self._clock, self._offline = clock, offline
         self._lock = threading.Lock()
         self._unpacked: OrderedDict[tuple[str, str], tuple[bytes, UpstreamPage]] = OrderedDict()
-        self._files = 0
+        self._bytes = 0
         self._fresh: OrderedDict[tuple[str, str], tuple[bytes, UpstreamPage]] = OrderedDict()
         self.told: Counter[str] = Counter()
         self._noted: dict[str, float] = {}
@@ -128,7 +132,12 @@ class HeldPages:
         """A file of a held page as its upstream lists it."""
         row = self._row(upstream, project, self._clock())
         page = None if row is None or row.digest is None else self._page(upstream, project, row.digest)
-        return None if page is None else next((file for file in page.files if file.url == url), None)
+        if page is None:
+            return None
+        files: Iterable[UpstreamFile | None] = page.files
+        if isinstance(page.files, Written):
+            files = [page.files.find(unquote(url.rpartition("/")[2]).casefold())]
+        return next((file for file in files if file is not None and file.url == url), None)
 
     def age(self, upstream: str, project: str) -> int | None:
         """Seconds since a page was confirmed, where it is served because its upstream fails."""
@@ -166,23 +175,25 @@ class HeldPages:
         """Keep a page that has come for who waits for it, however many others come at the same time."""
         with self._lock:
             self._fresh[key] = (digest, page)
-            while len(self._fresh) > 1 and _files(self._fresh.values()) > FRESH_FILES:
+            while (
+                len(self._fresh) > 1 and sum(_weight(each) for _, each in self._fresh.values()) > FRESH_BYTES
+            ):
                 oldest, came = self._fresh.popitem(last=False)
                 self._keep(oldest, *came)
 
     def _keep(self, key: tuple[str, str], digest: bytes, page: UpstreamPage) -> None:
         self._forget(key)
         self._unpacked[key] = (digest, page)
-        self._files += len(page.files)
+        self._bytes += _weight(page)
         while len(self._unpacked) > 1 and (
-            len(self._unpacked) > UNPACKED_PAGES or self._files > UNPACKED_FILES
+            len(self._unpacked) > UNPACKED_PAGES or self._bytes > UNPACKED_BYTES
         ):
             self._forget(next(iter(self._unpacked)))
 
     def _forget(self, key: tuple[str, str]) -> None:
         known = self._unpacked.pop(key, None)
         if known is not None:
-            self._files -= len(known[1].files)
+            self._bytes -= _weight(known[1])
 
     # --- on the loop ----------------------------------------------------------------------------------------
 
@@ -309,5 +320,9 @@ class HeldPages:
         log.warning("%s: %s%s", upstream, error, "" if held is None else " What is held is served.")
 
 
-def _files(pages: Iterable[tuple[bytes, UpstreamPage]]) -> int:
-    return sum(len(page.files) for _, page in pages)
+def _weight(page: UpstreamPage) -> int:
+    """Bytes of memory that a page takes."""
+    files = page.files
+    if isinstance(files, Written):
+        return len(files.text) + len(files.packed or b"")
+    return FILE_BYTES * len(files)

@@ -9,7 +9,10 @@ from dataclasses import replace
 import msgspec
 from msgspec import structs
 
+from pidex.catalogue.packing import packed, unpacked
+from pidex.core.model import Status
 from pidex.core.upstreams import UNKNOWN, UpstreamFile, UpstreamPage
+from pidex.core.written import Written
 
 
 class Sighting(msgspec.Struct, array_like=True, frozen=True):
@@ -27,6 +30,32 @@ class Sighting(msgspec.Struct, array_like=True, frozen=True):
     asked: bool = False
 
 
+class _Written(msgspec.Struct, array_like=True):
+    """What is kept of `Written` files; `packed` is the page as it is answered."""
+
+    packed: bytes
+    count: int
+    prefix: str
+    versions: tuple[str, ...]
+    yanked: tuple[str, ...]
+    bare: tuple[str, ...]
+    urls: dict[str, str]
+
+
+class _Page(msgspec.Struct):
+    """A page: with its files, or as it is written."""
+
+    project: str
+    name: str
+    files: tuple[UpstreamFile, ...] = ()
+    status: Status = Status.ACTIVE
+    status_reason: str | None = None
+    serial: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    written: _Written | None = None
+
+
 class _Head(msgspec.Struct):
     """What of a page its upstream is asked with."""
 
@@ -38,23 +67,51 @@ class _Head(msgspec.Struct):
 
 Sightings = Mapping[str, Sighting]
 
-_decode_page = msgspec.msgpack.Decoder(UpstreamPage)
+_decode_page = msgspec.msgpack.Decoder(_Page)
 _decode_head = msgspec.msgpack.Decoder(_Head)
 _decode_seen = msgspec.msgpack.Decoder(dict[str, Sighting])
 
 
 def pack(page: UpstreamPage) -> tuple[bytes, bytes]:
-    """The page as bytes, and their digest."""
-    body = msgspec.msgpack.encode(page)
+    """The page as bytes, and their digest. What it is answered with is packed by then."""
+    files, written = page.files, None
+    if isinstance(files, Written):
+        text = files.packed = files.packed or packed(files.text)
+        more = (files.prefix, files.versions, files.yanked, files.bare, dict(files.urls))
+        files, written = (), _Written(text, len(files), *more)
+    said = (page.status, page.status_reason, page.serial, page.etag, page.last_modified)
+    body = msgspec.msgpack.encode(_Page(page.project, page.name, tuple(files), *said, written))
     return hashlib.blake2b(body, digest_size=16).digest(), body
 
 
 def unpack(body: bytes) -> UpstreamPage | None:
     """The page; None where these bytes are none (any more)."""
     try:
-        return _decode_page.decode(body)
+        page = _decode_page.decode(body)
+        files: Sequence[UpstreamFile] | None = page.files
+        if page.written is not None:
+            files = _files(page.written)
     except (msgspec.MsgspecError, ValueError):
         return None
+    said = (page.status, page.status_reason, page.serial, page.etag, page.last_modified)
+    return None if files is None else UpstreamPage(page.project, page.name, files, *said)
+
+
+def _files(kept: _Written) -> Written | None:
+    """The files of a page that was kept as it is written; None where that is damaged."""
+    text = unpacked(kept.packed)
+    if text is None:
+        return None
+    return Written(
+        text,
+        kept.count,
+        prefix=kept.prefix,
+        versions=kept.versions,
+        yanked=kept.yanked,
+        bare=kept.bare,
+        urls=kept.urls,
+        packed=kept.packed,
+    )
 
 
 def head(body: bytes) -> UpstreamPage | None:
@@ -84,7 +141,7 @@ def sight(page: UpstreamPage, before: Sightings, now: int) -> Sightings:
     Only of those of which it does not say everything, or that are yanked: of most there is nothing to know.
     """
     found = {}
-    for file in page.files:
+    for file in page.files.marked() if isinstance(page.files, Written) else page.files:
         old = before.get(file.filename)
         if file.yanked is None and UNKNOWN not in (file.size, file.upload_time):
             continue
@@ -99,7 +156,7 @@ def sight(page: UpstreamPage, before: Sightings, now: int) -> Sightings:
 
 def repaired(page: UpstreamPage, sightings: Sightings) -> UpstreamPage:
     """The page with sizes and times where it left them out (MIR-1: where a time is from is recorded)."""
-    if not sightings:
+    if not sightings or isinstance(page.files, Written):
         return page
     files = tuple(
         file if (known := sightings.get(file.filename)) is None else _repaired(file, known)
@@ -110,6 +167,8 @@ def repaired(page: UpstreamPage, sightings: Sightings) -> UpstreamPage:
 
 def vague(page: UpstreamPage, sightings: Sightings) -> Sequence[UpstreamFile]:
     """The files whose size or time the upstream may still tell when it is asked for each."""
+    if isinstance(page.files, Written):
+        return ()
     return [
         file
         for file in page.files

@@ -17,6 +17,7 @@ from pidex.core.layers import Answer, Choice, Origin, Source, path
 from pidex.core.model import File, Page, ProjectName, Status
 from pidex.core.permissions import Visibility
 from pidex.core.upstreams import Held, UpstreamFile
+from pidex.core.written import Written
 from pidex.history import RETRY_SECONDS, newest_serial, quarantined
 from pidex.resolver.lineage import Lineage, choose, lineage_of, refuse
 from pidex.resolver.listing import Listing, listing_of, ordered, versions_of
@@ -127,7 +128,9 @@ class Layered:
             if held.page is not None:
                 page = held.page
                 found: tuple[File, ...] = ()
-                if self.outlined:
+                if self.outlined and isinstance(page.files, Written):
+                    self.lines, versions = page.files, page.files.versions
+                elif self.outlined:
                     lines = lines_of(page)
                     self.lines, versions = lines.files, lines.versions
                 else:

@@ -12,6 +12,7 @@ from pidex.core import names, upstreampages
 from pidex.core.errors import BadName
 from pidex.core.model import Distribution, File, PackageType
 from pidex.core.upstreams import UpstreamFile, UpstreamPage
+from pidex.core.written import Written
 
 #: Files of all pages that are kept converted: some 10 MB.
 KEPT_FILES = 10_000
@@ -67,12 +68,14 @@ class Sheets:
         if sheet is not None and sheet.page is page:
             return Sheet(page, tuple(file for file in sheet.files if file.filename.casefold() == key))
         length = len(key)
-        found = [
-            file
-            for file in page.files
+        found: list[UpstreamFile]
+        if isinstance(page.files, Written):
+            only = page.files.find(key)
+            found = [] if only is None else [only]
+        else:
             # No other length: what casefolding makes longer is no character of a package's name.
-            if len(file.filename) == length and file.filename.casefold() == key
-        ]
+            likely = (file for file in page.files if len(file.filename) == length)
+            found = [file for file in likely if file.filename.casefold() == key]
         converted = (_as_file(file, page.project, upstream, index) for file in found)
         return Sheet(page, tuple(file for file in converted if file is not None)[:1])
 

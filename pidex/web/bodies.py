@@ -20,14 +20,22 @@ ZSTD_LEVEL, QUICK_ZSTD_LEVEL = 6, 1
 
 
 def condense(
-    chunks: Iterable[bytes], coding: str | None, content_type: str
+    chunks: Iterable[bytes], coding: str | None, content_type: str, *, packed: bytes | None = None
 ) -> tuple[bytes, str | None, bool, int, str]:
     """Body, coding, whether it has to be unpacked before it is sent, its length when sent, and its hash.
 
     The hash is that of the bytes before compression and of the media type. A long body without a coding is
-    kept compressed: a list of 880,000 names would fill the cache.
+    kept compressed: a list of 880,000 names would fill the cache. `packed`: all of it in zstd, where somebody
+    has that already.
     """
     digest = hashlib.blake2b(content_type.encode(), digest_size=16)
+    if packed is not None and coding != "gzip":
+        body = b"".join(chunks)
+        digest.update(body)
+        long = len(body) > LONG_BYTES
+        if coding == "zstd" and len(body) >= COMPRESS_BYTES:
+            return packed, coding, False, len(packed), digest.hexdigest()
+        return packed if long else body, None, long, len(body), digest.hexdigest()
     waiting: list[bytes] = []
     size = 0
     press: Any = None

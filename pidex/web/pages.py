@@ -19,6 +19,7 @@ from pidex.core.interfaces import Clock
 from pidex.core.listing import EVERYTHING
 from pidex.core.model import Page, Principal
 from pidex.core.permissions import Action
+from pidex.core.written import Written
 from pidex.mirror import Mirror
 from pidex.resolver import Resolver
 from pidex.web import bodies
@@ -57,7 +58,8 @@ class Probe(Protocol):
 class Built:
     """A page before it is compressed: its chunks and what its headers need.
 
-    `directives`: its Cache-Control, but for 'private'. `mirrored`: an upstream has a part in it.
+    `directives`: its Cache-Control, but for 'private'. `mirrored`: an upstream has a part in it. `packed`:
+    its bytes in zstd, where somebody packed them already.
     """
 
     chunks: Iterable[bytes]
@@ -67,6 +69,7 @@ class Built:
     valid_until: float | None = None
     more: Mapping[str, str] | None = None
     mirrored: bool = False
+    packed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +188,11 @@ class Pages:
         media = slot[0] or simpleapi.HTML
 
         def build() -> Built:
+            packed = None
             if media == simpleapi.V1_JSON:
                 page, lines = self._resolver.outline(address.index, address.project, by=by)
                 body = simpleapi.page_json(page, file_base="../../packages/", lines=lines)
+                packed = lines.packed if isinstance(lines, Written) and body is lines.text else None
             else:
                 page = self._resolver.page(address.index, address.project, by=by)
                 body = simpleapi.page_html(page, file_base="../../packages/")
@@ -196,7 +201,8 @@ class Pages:
             age = self._age(page)
             more = None if age is None else {"age": str(age)}
             kind, until = _content_type(media), page.valid_until
-            return Built((body,), kind, self._directives, page.serial, until, more, bool(page.origin))
+            mirrored = bool(page.origin)
+            return Built((body,), kind, self._directives, page.serial, until, more, mirrored, packed)
 
         return await self.get(address, slot, build, by=by)
 
@@ -383,7 +389,9 @@ class Pages:
 
     def _variant(self, built: Built, address: Address, slot: Slot) -> Variant:
         self.made[address.kind] += 1
-        body, coding, packed, length, digest = bodies.condense(built.chunks, slot[1], built.content_type)
+        body, coding, packed, length, digest = bodies.condense(
+            built.chunks, slot[1], built.content_type, packed=built.packed
+        )
         audience = address.audience
         always: Headers = {
             "etag": f'"{digest}-{coding}"' if coding else f'"{digest}"',

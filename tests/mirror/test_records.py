@@ -11,11 +11,14 @@ import pytest
 
 from pidex.core.errors import NotFound, UpstreamDown
 from pidex.core.upstreams import UpstreamPage
+from pidex.core.written import Written
 from pidex.mirror import records
 from tests import samples
+from tests.core.test_passage import read, said
 from tests.mirror.scripted import NAME, Rig, rigged
 from tests.mirror.test_mirror import Finder
 
+MANY = [f"demo-3.{minor}.tar.gz" for minor in range(8)]
 DAMAGED = [b"", b"\xff", b"{}", b"\x93\x01\x02", b"\x81\xa1a\x01", b"plain text", b"\xc1" * 50]
 
 
@@ -40,6 +43,26 @@ def test_a_page_comes_back_as_it_was() -> None:
     assert records.head(body) == page
     assert records.unpack_sightings(None) == {}
     assert records.pack_sightings({}) is None
+
+
+def test_a_page_that_is_kept_as_it_is_written_comes_back_so() -> None:
+    page, _ = read("demo", said(), said("demo-2.0.zip", yanked="bad"), *map(said, MANY), name="demo")
+    assert isinstance(page.files, Written)
+    _, body = records.pack(page)
+    back = records.unpack(body)
+    assert back is not None
+    assert isinstance(back.files, Written)
+    assert replace(back, files=()) == replace(page, files=())
+    assert [*back.files] == [*page.files]
+    assert (back.files.text, back.files.packed) == (page.files.text, page.files.packed)
+    assert back.files.yanked == ("demo-2.0.zip",)
+    assert records.head(body) == replace(page, files=(), serial=None)
+    middle = body.index(page.files.packed or b"?") + len(page.files.packed or b"") // 2
+    assert records.unpack(body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]) is None
+    sightings = records.sight(page, {}, 5)
+    assert [*sightings] == ["demo-2.0.zip"]
+    assert not records.vague(page, sightings)
+    assert records.repaired(page, sightings) is page
 
 
 def test_offline_the_metadata_of_what_is_not_held_is_not_had(rig: Rig) -> None:

@@ -8,6 +8,8 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from pidex.core.sentences import Sentence, said
+
 
 class Origin(StrEnum):
     """Whose a name is."""
@@ -156,24 +158,24 @@ def choose(layers: Sequence[Layer]) -> Choice:
     claims = {layer.claim.origin: layer.claim for layer in reversed(layers) if layer.claim is not None}
     blocked, local = claims.get(Origin.BLOCKED), claims.get(Origin.LOCAL)
     if blocked is not None:
-        return Choice(Answer.BLOCKED, because=_said(blocked, "blocked"))
+        return Choice(Answer.BLOCKED, because=_claimed(blocked, said("blocked")))
     inside = tuple(layer.name for layer in layers if layer.has)
     sources = _sources(layers)
     keeping = next((layer for layer in layers if _keeps(layer)), None)
     merged = None if local is not None or keeping is not None else claims.get(Origin.MERGED)
     if merged is not None and (inside or sources):
-        return Choice(Answer.MERGED, inside, sources, _said(merged, "merged"))
+        return Choice(Answer.MERGED, inside, sources, _claimed(merged, said("merged")))
     if inside:
         return Choice(Answer.OWN, inside[:1], because=_inside(inside, local))
     if keeping is not None:
-        return Choice(Answer.RESERVED, because=f"index {keeping.name} keeps {keeping.reserved} for itself")
+        return Choice(Answer.RESERVED, because=_kept(keeping))
     if local is not None:
-        return Choice(Answer.CLAIMED, because=_said(local, "local"))
+        return Choice(Answer.CLAIMED, because=_claimed(local, said("local")))
     pinned = claims.get(Origin.UPSTREAM)
-    because = "nothing of that name lies inside, and nobody claimed it"
+    because = said("nothing of that name lies inside, and nobody claimed it")
     if pinned is not None and pinned.upstream is not None:
         sources = tuple(source for source in sources if source.upstream == pinned.upstream)
-        because = _said(pinned, f"that of upstream {pinned.upstream}")
+        because = _claimed(pinned, said("that of upstream %(upstream)s", upstream=pinned.upstream))
     return Choice(Answer.UPSTREAM if sources else Answer.ABSENT, upstreams=sources, because=because)
 
 
@@ -190,12 +192,23 @@ def _sources(layers: Sequence[Layer]) -> tuple[Source, ...]:
     return tuple(found.values())
 
 
-def _said(claim: Claim, what: str) -> str:
-    why = f": {claim.reason}" if claim.reason else ""
-    return f"in index {claim.index} the name is {what}, says {claim.by}{why}"
+def _claimed(claim: Claim, what: Sentence) -> Sentence:
+    values = {"index": claim.index, "what": what, "by": claim.by}
+    if claim.reason:
+        return said(
+            "in index %(index)s the name is %(what)s, says %(by)s: %(reason)s", reason=claim.reason, **values
+        )
+    return said("in index %(index)s the name is %(what)s, says %(by)s", **values)
 
 
-def _inside(inside: Sequence[str], local: Claim | None) -> str:
-    more = f", before {', '.join(inside[1:])}" if len(inside) > 1 else ""
-    claimed = f"; {_said(local, 'local')}" if local is not None else ""
-    return f"index {inside[0]} is the first that has something of that name{more}{claimed}"
+def _kept(layer: Layer) -> Sentence:
+    return said("index %(index)s keeps %(pattern)s for itself", index=layer.name, pattern=layer.reserved)
+
+
+def _inside(inside: Sequence[str], local: Claim | None) -> Sentence:
+    text = said("index %(index)s is the first that has something of that name", index=inside[0])
+    if len(inside) > 1:
+        text = said("%(what)s, before %(others)s", what=text, others=", ".join(inside[1:]))
+    if local is not None:
+        text = said("%(what)s; %(claim)s", what=text, claim=_claimed(local, said("local")))
+    return text

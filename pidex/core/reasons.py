@@ -11,6 +11,7 @@ from pidex.core import names
 from pidex.core.errors import BadName
 from pidex.core.limits import MAX_FILENAME, MAX_VERSION
 from pidex.core.model import Admission, File, Place, PlaceState
+from pidex.core.sentences import said
 
 #: Similar names that an answer offers at most.
 SIMILAR = 3
@@ -77,41 +78,65 @@ def moment(us: int) -> str:
 
 def of_file(file: File, *, paths: bool) -> Reason:
     """A listed file: since when, and where from."""
-    where = f", from {file.path}" if paths and file.path else ""
-    text = (
-        f"{file.filename} is listed since {moment(file.upload_time)}{where} "
-        f"({file.size:,} bytes, sha256 {file.sha256})."
-    )
+    values = {
+        "filename": file.filename,
+        "moment": moment(file.upload_time),
+        "size": f"{file.size:,}",
+        "sha256": file.sha256,
+    }
+    if paths and file.path:
+        text = said(
+            "%(filename)s is listed since %(moment)s, from %(path)s (%(size)s bytes, sha256 %(sha256)s).",
+            path=file.path,
+            **values,
+        )
+    else:
+        text = said("%(filename)s is listed since %(moment)s (%(size)s bytes, sha256 %(sha256)s).", **values)
     return Reason("listed", text)
 
 
 def of_yank(file: File) -> Reason:
     """A yanked file: installers take it only where it is pinned."""
-    because = f": {file.yanked.rstrip('.')}" if file.yanked else ""
-    return Reason("yanked", f"{file.filename} is yanked{because}. Installers take it only for an exact ==.")
+    name, because = file.filename, (file.yanked or "").rstrip(".")
+    text = said("%(name)s is yanked. Installers take it only for an exact ==.", name=name)
+    if because:
+        text = said(
+            "%(name)s is yanked: %(because)s. Installers take it only for an exact ==.",
+            name=name,
+            because=because,
+        )
+    return Reason("yanked", text)
 
 
 def of_place(place: Place, *, now: float, paths: bool) -> Reason:
     """A place that is not whole. `now` in Unix seconds."""
     name = place.path if paths else place.filename
     if place.state is PlaceState.UNREAD:
-        return Reason("unread", f"{name} was found and is still to be read.")
-    because = place.reason or "no reason was noted"
+        return Reason("unread", said("%(name)s was found and is still to be read.", name=name))
+    because = place.reason or said("no reason was noted")
     if place.state is PlaceState.REFUSED:
-        return Reason(place.code or "refused", f"{name} is refused: {because}.")
-    again = "with its next change"
+        text = said("%(name)s is refused: %(because)s.", name=name, because=because)
+        return Reason(place.code or "refused", text)
+    again = said("with its next change")
     if place.next_look is not None:
-        again = f"in {max(0, round(place.next_look - now))} s"
-    return Reason(
-        place.code or "pending", f"{name} is not whole yet: {because}. It is looked at again {again}."
+        again = said("in %(seconds)s s", seconds=max(0, round(place.next_look - now)))
+    text = said(
+        "%(name)s is not whole yet: %(because)s. It is looked at again %(again)s.",
+        name=name,
+        because=because,
+        again=again,
     )
+    return Reason(place.code or "pending", text)
 
 
 def of_missing(admission: Admission) -> Reason:
     """A file that was listed once and does not lie there any more."""
-    text = (
-        f"{admission.filename} was listed from {moment(admission.first_seen)} on (by {admission.by}, "
-        f"{admission.how}) and no longer lies in a folder."
+    text = said(
+        "%(filename)s was listed from %(moment)s on (by %(by)s, %(how)s) and no longer lies in a folder.",
+        filename=admission.filename,
+        moment=moment(admission.first_seen),
+        by=admission.by,
+        how=admission.how,
     )
     return Reason("gone", text)
 
@@ -119,4 +144,9 @@ def of_missing(admission: Admission) -> Reason:
 def of_similar(project: str, candidates: Iterable[str]) -> Sequence[Reason]:
     """Names that were perhaps meant, in one record; none where nothing is close."""
     close = get_close_matches(project, [*candidates], n=SIMILAR, cutoff=0.75)
-    return [Reason("similar", f"There is {' and '.join(close)}.")] if close else []
+    if not close:
+        return []
+    found: str = close[0]
+    for each in close[1:]:
+        found = said("%(first)s and %(second)s", first=found, second=each)
+    return [Reason("similar", said("There is %(names)s.", names=found))]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pidex.core.errors import PidexError
+from pidex.core.sentences import said
 from pidex.doctor import bucket, contents, machine, reach
 from pidex.doctor.finding import Clock, Findings, Target
 
@@ -22,26 +23,26 @@ class Check(NamedTuple):
 
 
 CHECKS: tuple[tuple[str, Callable[[Target, Clock], Findings]], ...] = (
-    ("folders", machine.folders),
-    ("nesting", machine.nesting),
-    ("data directory", machine.data_directory),
-    ("file systems", machine.file_systems),
-    ("hard links", machine.hard_links),
-    ("space", machine.space),
-    ("fsync", machine.fsync),
-    ("clock", machine.clocks),
-    ("watches", machine.watches),
-    ("open files", machine.open_files),
-    ("sqlite", contents.sqlite),
-    ("catalogue", contents.catalogue),
-    ("snapshots", contents.snapshot),
-    ("files", contents.files),
-    ("bucket", bucket.bucket),
-    ("mirror", contents.mirror),
-    ("passwords", contents.passwords),
-    ("certificate", reach.certificate),
-    ("port", reach.port),
-    ("public URL", reach.public_url),
+    (said("folders"), machine.folders),
+    (said("nesting"), machine.nesting),
+    (said("data directory"), machine.data_directory),
+    (said("file systems"), machine.file_systems),
+    (said("hard links"), machine.hard_links),
+    (said("space"), machine.space),
+    (said("fsync"), machine.fsync),
+    (said("clock"), machine.clocks),
+    (said("watches"), machine.watches),
+    (said("open files"), machine.open_files),
+    (said("sqlite"), contents.sqlite),
+    (said("catalogue"), contents.catalogue),
+    (said("snapshots"), contents.snapshot),
+    (said("files"), contents.files),
+    (said("bucket"), bucket.bucket),
+    (said("mirror"), contents.mirror),
+    (said("passwords"), contents.passwords),
+    (said("certificate"), reach.certificate),
+    (said("port"), reach.port),
+    (said("public URL"), reach.public_url),
 )
 
 
@@ -54,5 +55,5 @@ def examine(target: Target, *, clock: Clock) -> Iterator[Check]:
         except PidexError as error:
             yield Check(name, "fail", str(error))
         except OSError as error:
-            remedy = "Run `pidex doctor` as the user that the server runs as."
-            yield Check(name, "fail", f"This could not be checked: {error}.", remedy)
+            remedy = said("Run `pidex doctor` as the user that the server runs as.")
+            yield Check(name, "fail", said("This could not be checked: %(error)s.", error=error), remedy)

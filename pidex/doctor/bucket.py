@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from time import monotonic
 
+from pidex.core.sentences import said
 from pidex.doctor.finding import Clock, Findings, Target, fail, ok
 
 #: What is written, and where.
@@ -30,11 +31,20 @@ def bucket(target: Target, clock: Clock) -> Findings:
         store.delete([key])
     took = (monotonic() - began) * 1000
     if not same or not listed:
-        what = "is not in the bucket's listing" if same else "has other bytes when it is read"
+        what = said("is not in the bucket's listing") if same else said("has other bytes when it is read")
         yield fail(
-            f"What is written to {place.url} {what}.", "Look at the object server, and at what is before it."
+            said("What is written to %(url)s %(what)s.", url=place.url, what=what),
+            said("Look at the object server, and at what is before it."),
         )
     elif store.size(key) is not None:
-        yield fail(f"What is deleted in {place.url} stays there.", "Let the keys delete, too.")
+        yield fail(
+            said("What is deleted in %(url)s stays there.", url=place.url), said("Let the keys delete, too.")
+        )
     else:
-        yield ok(f"{place.url} is written, read, listed and cleared, in {took:.0f} ms.")
+        yield ok(
+            said(
+                "%(url)s is written, read, listed and cleared, in %(took)s ms.",
+                url=place.url,
+                took=f"{took:.0f}",
+            )
+        )

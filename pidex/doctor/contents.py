@@ -12,6 +12,7 @@ from pidex.catalogue.expendable import Expendable
 from pidex.catalogue.mirrored import Store
 from pidex.core.errors import CatalogueError
 from pidex.core.model import DEFAULT_INDEX, PlaceState
+from pidex.core.sentences import said
 from pidex.doctor.finding import Clock, Findings, Target, fail, ok, warn
 
 #: Seconds without a daily snapshot that are too many.
@@ -25,10 +26,11 @@ def sqlite(target: Target, _: Clock) -> Findings:
     if version < soundness.OLDEST_SQLITE:
         oldest = ".".join(map(str, soundness.OLDEST_SQLITE))
         yield fail(
-            f"SQLite is {text}, and {oldest} is the oldest that works.", "Use a newer Python or system."
+            said("SQLite is %(text)s, and %(oldest)s is the oldest that works.", text=text, oldest=oldest),
+            said("Use a newer Python or system."),
         )
     else:
-        yield ok(f"SQLite is {text}.")
+        yield ok(said("SQLite is %(text)s.", text=text))
 
 
 def catalogue(target: Target, _: Clock) -> Findings:
@@ -38,23 +40,27 @@ def catalogue(target: Target, _: Clock) -> Findings:
         return
     path = target.catalogue_file
     if not path.exists():
-        yield ok("There is no catalogue yet: `pidex serve` makes it.")
+        yield ok(said("There is no catalogue yet: `pidex serve` makes it."))
         return
     mode = soundness.journal_mode(path)
     if mode != "wal":
         yield warn(
-            f"The catalogue {path} has the journal mode {mode}, not wal: readers wait for writers.",
-            "Restart `pidex serve`, which sets it.",
+            said(
+                "The catalogue %(path)s has the journal mode %(mode)s, not wal: readers wait for writers.",
+                path=path,
+                mode=mode,
+            ),
+            said("Restart `pidex serve`, which sets it."),
         )
     damage = soundness.damage(path)
     if damage is not None:
         yield fail(
-            f"The catalogue {path} is damaged ({damage}).",
-            "Stop the server, run `pidex restore --latest`, then `pidex scan`.",
+            said("The catalogue %(path)s is damaged (%(damage)s).", path=path, damage=damage),
+            said("Stop the server, run `pidex restore --latest`, then `pidex scan`."),
         )
         return
     with closing(Catalogue.open(path, create=False)):
-        yield ok(f"The catalogue {path} is whole and of this version.")
+        yield ok(said("The catalogue %(path)s is whole and of this version.", path=path))
 
 
 def _database(url: str) -> Findings:
@@ -66,9 +72,11 @@ def _database(url: str) -> Findings:
         for fault in found:
             yield (fail if fault.fatal else warn)(fault.sentence, fault.remedy)
         if not any(fault.fatal for fault in found):
-            yield ok(f"The database is PostgreSQL {version}, with all that is needed.")
+            yield ok(
+                said("The database is PostgreSQL %(version)s, with all that is needed.", version=version)
+            )
     with closing(Catalogue.open(url, create=False)) as opened:
-        yield ok(f"The catalogue {opened.name} is of this version.")
+        yield ok(said("The catalogue %(name)s is of this version.", name=opened.name))
 
 
 def snapshot(target: Target, clock: Clock) -> Findings:
@@ -76,23 +84,25 @@ def snapshot(target: Target, clock: Clock) -> Findings:
     if target.catalogue is not None or not target.catalogue_file.exists():
         return
     if not target.snapshots:
-        yield warn("No snapshots of the catalogue are taken.", "Set snapshots to 7.")
+        yield warn(said("No snapshots of the catalogue are taken."), said("Set snapshots to 7."))
         return
     newest = next(iter(snapshots.list(snapshots.folder_of(target.catalogue_file))), None)
     if newest is None:
         yield warn(
-            "There is no snapshot of the catalogue yet.",
-            "The running server takes one a day; see its log if none appears.",
+            said("There is no snapshot of the catalogue yet."),
+            said("The running server takes one a day; see its log if none appears."),
         )
         return
     age = clock() - newest.taken
     if age > SNAPSHOT_SECONDS:
         yield warn(
-            f"The last snapshot of the catalogue is {age / 86400:.0f} days old.",
-            "Keep the server running, and see its log.",
+            said("The last snapshot of the catalogue is %(age)s days old.", age=f"{age / 86400:.0f}"),
+            said("Keep the server running, and see its log."),
         )
     else:
-        yield ok(f"The last snapshot of the catalogue is {max(age, 0) / 3600:.0f} hours old.")
+        yield ok(
+            said("The last snapshot of the catalogue is %(age)s hours old.", age=f"{max(age, 0) / 3600:.0f}")
+        )
 
 
 def files(target: Target, _: Clock) -> Findings:
@@ -109,19 +119,34 @@ def files(target: Target, _: Clock) -> Findings:
             found = problems.list(conn, index.id)
     except CatalogueError:
         return  # what is wrong with it, the check of the catalogue has said
-    for state, words in ((PlaceState.PENDING, "Not whole yet"), (PlaceState.REFUSED, "Refused")):
+    for state, words in (
+        (PlaceState.PENDING, said("Not whole yet")),
+        (PlaceState.REFUSED, said("Refused")),
+    ):
         some = [each for each in unfinished if each.state is state]
         if some:
             yield warn(
-                f"{words}: {len(some)}, such as {some[0].path}: {some[0].reason}.", "Run `pidex scan`."
+                said(
+                    "%(what)s: %(number)s, such as %(path)s: %(reason)s.",
+                    what=words,
+                    number=len(some),
+                    path=some[0].path,
+                    reason=some[0].reason,
+                ),
+                said("Run `pidex scan`."),
             )
     if found:
         yield warn(
-            f"Not to be served: {len(found)}, such as {found[0].path}: {found[0].reason}.",
-            "Run `pidex scan`.",
+            said(
+                "Not to be served: %(number)s, such as %(path)s: %(reason)s.",
+                number=len(found),
+                path=found[0].path,
+                reason=found[0].reason,
+            ),
+            said("Run `pidex scan`."),
         )
     if not found and not any(each.state is not PlaceState.UNREAD for each in unfinished):
-        yield ok("No file is pending or refused.")
+        yield ok(said("No file is pending or refused."))
 
 
 def mirror(target: Target, _: Clock) -> Findings:
@@ -135,11 +160,15 @@ def mirror(target: Target, _: Clock) -> Findings:
     wrong = Cache(target.data / "mirror").quarantined()
     if wrong:
         yield warn(
-            f"{len(wrong)} files were not what their upstream declared, such as {wrong[0].get('filename')}.",
-            "Run `pidex mirror status`, and tell whoever runs the upstream.",
+            said(
+                "%(number)s files were not what their upstream declared, such as %(path)s.",
+                number=len(wrong),
+                path=wrong[0].get("filename"),
+            ),
+            said("Run `pidex mirror status`, and tell whoever runs the upstream."),
         )
     if used and not wrong:
-        yield ok(f"{len(pages)} pages of {len(used)} upstreams are held.")
+        yield ok(said("%(pages)s pages of %(used)s upstreams are held.", pages=len(pages), used=len(used)))
 
 
 def passwords(target: Target, _: Clock) -> Findings:
@@ -150,12 +179,29 @@ def passwords(target: Target, _: Clock) -> Findings:
     entries = accounts.read(path)
     mode = path.stat().st_mode & 0o777
     if mode & 0o002:
-        yield fail(f"Everybody may write the password file {path} (mode {mode:o}).", f"chmod 600 {path}")
+        yield fail(
+            said(
+                "Everybody may write the password file %(path)s (mode %(mode)s).", path=path, mode=f"{mode:o}"
+            ),
+            said("chmod 600 %(path)s", path=path),
+        )
     elif mode & 0o044:
-        yield warn(f"Other users may read the password file {path} (mode {mode:o}).", f"chmod 600 {path}")
+        yield warn(
+            said(
+                "Other users may read the password file %(path)s (mode %(mode)s).",
+                path=path,
+                mode=f"{mode:o}",
+            ),
+            said("chmod 600 %(path)s", path=path),
+        )
     for sentence in entries.refused:
-        yield fail(f"The password file {path}: {sentence}", "")
+        yield fail(said("The password file %(path)s: %(sentence)s", path=path, sentence=sentence), "")
     if not entries.people:
-        yield warn(f"Nobody is in the password file {path}.", f"Add somebody: htpasswd -B {path} NAME")
+        yield warn(
+            said("Nobody is in the password file %(path)s.", path=path),
+            said("Add somebody: htpasswd -B %(path)s NAME", path=path),
+        )
     elif not entries.refused and not mode & 0o046:
-        yield ok(f"The password file {path} holds {len(entries.people)} people.")
+        yield ok(
+            said("The password file %(path)s holds %(people)s people.", path=path, people=len(entries.people))
+        )

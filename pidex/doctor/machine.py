@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
+from pidex.core.sentences import said
 from pidex.doctor.finding import Clock, Findings, Target, fail, ok, warn
 
 #: Free space where data directory and folders lie: bytes and inodes, what warns and what fails.
@@ -64,11 +65,17 @@ def folders(target: Target, _: Clock) -> Findings:
     """Each folder is there and can be read."""
     for folder in target.folders:
         if not folder.is_dir():
-            yield fail(f"The folder {folder} does not exist.", f"Create it: mkdir -p {folder}")
+            yield fail(
+                said("The folder %(folder)s does not exist.", folder=folder),
+                said("Create it: mkdir -p %(folder)s", folder=folder),
+            )
         elif not os.access(folder, os.R_OK | os.X_OK):
-            yield fail(f"The folder {folder} cannot be read by this user.", f"Allow it: chmod o+rx {folder}")
+            yield fail(
+                said("The folder %(folder)s cannot be read by this user.", folder=folder),
+                said("Allow it: chmod o+rx %(folder)s", folder=folder),
+            )
         else:
-            yield ok(f"The folder {folder} can be read.")
+            yield ok(said("The folder %(folder)s can be read.", folder=folder))
 
 
 def nesting(target: Target, _: Clock) -> Findings:
@@ -78,14 +85,22 @@ def nesting(target: Target, _: Clock) -> Findings:
         for outer, other in zip(target.folders, real, strict=True):
             if inner != outer and one.is_relative_to(other):
                 yield warn(
-                    f"The folder {inner} lies in the folder {outer}: its files are found twice.",
-                    f"Name {outer} alone; sub-folders are served too.",
+                    said(
+                        "The folder %(inner)s lies in the folder %(outer)s: its files are found twice.",
+                        inner=inner,
+                        outer=outer,
+                    ),
+                    said("Name %(outer)s alone; sub-folders are served too.", outer=outer),
                 )
     for folder, one in zip(target.folders, real, strict=True):
         if target.data.resolve().is_relative_to(one):
             yield fail(
-                f"The data directory {target.data} lies in the folder {folder}, where others write.",
-                "Name one outside it with --data.",
+                said(
+                    "The data directory %(data)s lies in the folder %(folder)s, where others write.",
+                    data=target.data,
+                    folder=folder,
+                ),
+                said("Name one outside it with --data."),
             )
 
 
@@ -95,30 +110,52 @@ def data_directory(target: Target, _: Clock) -> Findings:
     if not data.exists():
         parent = next(each for each in data.parents if each.exists())
         if os.access(parent, os.W_OK | os.X_OK):
-            yield ok(f"The data directory {data} does not exist yet: `pidex serve` makes it.")
+            yield ok(
+                said("The data directory %(data)s does not exist yet: `pidex serve` makes it.", data=data)
+            )
         else:
             yield fail(
-                f"The data directory {data} cannot be made: {parent} is not writable.",
-                "Name another one with --data.",
+                said(
+                    "The data directory %(data)s cannot be made: %(parent)s is not writable.",
+                    data=data,
+                    parent=parent,
+                ),
+                said("Name another one with --data."),
             )
         return
     found = data.stat()
     if not os.access(data, os.W_OK | os.X_OK):
         yield fail(
-            f"The data directory {data} cannot be written by this user.", f"chown it: chown -R $USER {data}"
+            said("The data directory %(data)s cannot be written by this user.", data=data),
+            said("chown it: chown -R $USER %(data)s", data=data),
         )
     elif found.st_uid != os.geteuid():
         yield warn(
-            f"The data directory {data} belongs to user {found.st_uid}, not to you ({os.geteuid()}).",
-            "Run `pidex doctor` as the server's user.",
+            said(
+                "The data directory %(data)s belongs to user %(owner)s, not to you (%(user)s).",
+                data=data,
+                owner=found.st_uid,
+                user=os.geteuid(),
+            ),
+            said("Run `pidex doctor` as the server's user."),
         )
     if found.st_mode & 0o077:
         yield warn(
-            f"The data directory {data} is open to other users (mode {found.st_mode & 0o777:o}).",
-            f"Close it: chmod 700 {data}",
+            said(
+                "The data directory %(data)s is open to other users (mode %(mode)s).",
+                data=data,
+                mode=f"{found.st_mode & 511:o}",
+            ),
+            said("Close it: chmod 700 %(data)s", data=data),
         )
     else:
-        yield ok(f"The data directory {data} is private (mode {found.st_mode & 0o777:o}).")
+        yield ok(
+            said(
+                "The data directory %(data)s is private (mode %(mode)s).",
+                data=data,
+                mode=f"{found.st_mode & 511:o}",
+            )
+        )
 
 
 def file_systems(target: Target, _: Clock) -> Findings:
@@ -126,27 +163,38 @@ def file_systems(target: Target, _: Clock) -> Findings:
     kind = _kind(target.data)
     if kind in NETWORK:
         yield fail(
-            f"The data directory is on a network file system ({kind}), where SQLite's locks fail.",
-            "Name a local directory with --data.",
+            said(
+                "The data directory is on a network file system (%(kind)s), where SQLite's locks fail.",
+                kind=kind,
+            ),
+            said("Name a local directory with --data."),
         )
     elif kind in ("tmpfs", "ramfs", "devtmpfs"):
         yield warn(
-            f"The data directory is in memory ({kind}): a restart of the machine forgets it.",
-            "Name a directory on a disk with --data.",
+            said(
+                "The data directory is in memory (%(kind)s): a restart of the machine forgets it.", kind=kind
+            ),
+            said("Name a directory on a disk with --data."),
         )
     elif kind == "overlay":
         yield warn(
-            "The data directory is in a container's own layer (overlay): it goes with the container.",
-            "Mount a volume and name it with --data.",
+            said("The data directory is in a container's own layer (overlay): it goes with the container."),
+            said("Mount a volume and name it with --data."),
         )
     else:
-        yield ok(f"The data directory is on {kind or 'a file system of unknown type'}.")
+        yield ok(
+            said("The data directory is on %(kind)s.", kind=kind or said("a file system of unknown type"))
+        )
     for folder in target.folders:
         kind = _kind(folder)
         if kind in NETWORK and target.watch == "auto":
             yield warn(
-                f"The folder {folder} is on a network file system ({kind}), which gives no notices.",
-                "Set watch to poll, or rely on scan_interval.",
+                said(
+                    "The folder %(folder)s is on a network file system (%(kind)s), which gives no notices.",
+                    folder=folder,
+                    kind=kind,
+                ),
+                said("Set watch to poll, or rely on scan_interval."),
             )
 
 
@@ -156,12 +204,16 @@ def hard_links(target: Target, _: Clock) -> Findings:
     for folder in target.folders:
         if folder.is_dir() and folder.stat().st_dev != data.stat().st_dev:
             yield warn(
-                f"The folder {folder} is on another file system than the data directory {target.data}:"
-                " a replaced file's last good version cannot be kept.",
-                "Name a data directory on the folder's file system with --data.",
+                said(
+                    "The folder %(folder)s is on another file system than the data directory %(data)s:"
+                    " a replaced file's last good version cannot be kept.",
+                    folder=folder,
+                    data=target.data,
+                ),
+                said("Name a data directory on the folder's file system with --data."),
             )
             return
-    yield ok("Folders and data directory are on one file system: last good versions are kept.")
+    yield ok(said("Folders and data directory are on one file system: last good versions are kept."))
 
 
 def space(target: Target, _: Clock) -> Findings:
@@ -176,12 +228,18 @@ def space(target: Target, _: Clock) -> Findings:
         free = found.f_bavail * found.f_frsize
         if free < BYTES_WARN:
             say = fail if free < BYTES_FAIL else warn
-            yield say(f"{free >> 20} MiB are free where {path} lies.", "Make space, or use a larger disk.")
+            yield say(
+                said("%(free)s MiB are free where %(path)s lies.", free=free >> 20, path=path),
+                said("Make space, or use a larger disk."),
+            )
         if found.f_files and found.f_favail < INODES_WARN:
             say = fail if found.f_favail < INODES_FAIL else warn
-            yield say(f"{found.f_favail} inodes are free where {path} lies.", "Remove small files there.")
+            yield say(
+                said("%(free)s inodes are free where %(path)s lies.", free=found.f_favail, path=path),
+                said("Remove small files there."),
+            )
         if free >= BYTES_WARN and (not found.f_files or found.f_favail >= INODES_WARN):
-            yield ok(f"{free >> 30} GiB are free where {path} lies.")
+            yield ok(said("%(free)s GiB are free where %(path)s lies.", free=free >> 30, path=path))
 
 
 def fsync(target: Target, _: Clock) -> Findings:
@@ -199,29 +257,36 @@ def fsync(target: Target, _: Clock) -> Findings:
     median = statistics.median(took)
     if median > FSYNC_SLOW:
         yield warn(
-            f"An fsync in the data directory takes {median * 1000:.0f} ms, and every change waits for it.",
-            "Use a faster disk for the data directory.",
+            said(
+                "An fsync in the data directory takes %(took)s ms, and every change waits for it.",
+                took=f"{median * 1000:.0f}",
+            ),
+            said("Use a faster disk for the data directory."),
         )
     else:
-        yield ok(f"An fsync in the data directory takes {median * 1000:.1f} ms.")
+        yield ok(said("An fsync in the data directory takes %(took)s ms.", took=f"{median * 1000:.1f}"))
 
 
 def clocks(target: Target, clock: Clock) -> Findings:
     """The clock is set, and no file comes from the future."""
     now = clock()
     if now < BEFORE_PIDEX:
-        yield fail("The system's clock is years behind.", "Set it, and keep it by NTP.")
+        yield fail(said("The system's clock is years behind."), said("Set it, and keep it by NTP."))
         return
     late = [
         path for _, path, stat in _walk(target) if stat is not None and stat.st_mtime > now + FUTURE_SECONDS
     ]
     if late:
         yield warn(
-            f"{len(late)} files were changed in the future, such as {late[0]}.",
-            "Set the clock of whoever copies them, or `touch` them.",
+            said(
+                "%(number)s files were changed in the future, such as %(path)s.",
+                number=len(late),
+                path=late[0],
+            ),
+            said("Set the clock of whoever copies them, or `touch` them."),
         )
     else:
-        yield ok("The clock is set, and no file comes from the future.")
+        yield ok(said("The clock is set, and no file comes from the future."))
 
 
 def _walk(target: Target) -> Iterator[tuple[bool, str, os.stat_result | None]]:
@@ -251,11 +316,18 @@ def watches(target: Target, _: Clock) -> Findings:
     count = sum(1 for is_folder, _path, _stat in _walk(target) if is_folder)
     if count > limit * 0.9:
         yield warn(
-            f"{count} folders are to be watched, and the system watches {limit} for a user.",
-            f"Raise it: sysctl fs.inotify.max_user_watches={max(count * 2, 524288)}, or set watch to poll.",
+            said(
+                "%(count)s folders are to be watched, and the system watches %(limit)s for a user.",
+                count=count,
+                limit=limit,
+            ),
+            said(
+                "Raise it: sysctl fs.inotify.max_user_watches=%(count)s, or set watch to poll.",
+                count=max(count * 2, 524288),
+            ),
         )
     else:
-        yield ok(f"{count} of {limit} watched folders are used.")
+        yield ok(said("%(count)s of %(limit)s watched folders are used.", count=count, limit=limit))
 
 
 def open_files(target: Target, _: Clock) -> Findings:
@@ -263,8 +335,8 @@ def open_files(target: Target, _: Clock) -> Findings:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= soft < OPEN_FILES:
         yield warn(
-            f"A process may have {soft} files open; each download takes two.",
-            "Raise it: `ulimit -n 65536`, or LimitNOFILE= in the systemd unit.",
+            said("A process may have %(soft)s files open; each download takes two.", soft=soft),
+            said("Raise it: `ulimit -n 65536`, or LimitNOFILE= in the systemd unit."),
         )
     else:
-        yield ok(f"A process may have {soft} files open.")
+        yield ok(said("A process may have %(soft)s files open.", soft=soft))

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pidex.core.sentences import said
 from pidex.doctor.finding import Clock, Finding, Findings, Target, fail, ok, warn
 
 #: Days that a certificate should still hold.
@@ -35,22 +36,38 @@ def certificate(target: Target, clock: Clock) -> Findings:
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             yield fail(
-                f"The key {key} does not belong to the certificate {cert}.", "Name the pair that does."
+                said("The key %(key)s does not belong to the certificate %(cert)s.", key=key, cert=cert),
+                said("Name the pair that does."),
             )
         else:
             yield fail(
-                f"The certificate {cert} and the key {key} cannot be used: {error.reason or error}.",
-                "Give both as PEM, and the key without a passphrase.",
+                said(
+                    "The certificate %(cert)s and the key %(key)s cannot be used: %(reason)s.",
+                    cert=cert,
+                    key=key,
+                    reason=error.reason or error,
+                ),
+                said("Give both as PEM, and the key without a passphrase."),
             )
         return
     days = (ends - clock()) / 86_400
-    renew = "Renew it, then send the server SIGHUP."
+    renew = said("Renew it, then send the server SIGHUP.")
     if days < 0:
-        yield fail(f"The certificate {cert} expired {-days:.0f} days ago.", renew)
+        yield fail(
+            said("The certificate %(cert)s expired %(days)s days ago.", cert=cert, days=f"{-days:.0f}"), renew
+        )
     elif days < CERTIFICATE_DAYS:
-        yield warn(f"The certificate {cert} expires in {days:.0f} days.", renew)
+        yield warn(
+            said("The certificate %(cert)s expires in %(days)s days.", cert=cert, days=f"{days:.0f}"), renew
+        )
     else:
-        yield ok(f"The certificate {cert} fits its key and holds for {days:.0f} days.")
+        yield ok(
+            said(
+                "The certificate %(cert)s fits its key and holds for %(days)s days.",
+                cert=cert,
+                days=f"{days:.0f}",
+            )
+        )
 
 
 def _first_certificate(text: str) -> str:
@@ -98,43 +115,58 @@ def port(target: Target, _: Clock) -> Findings:
             probe.bind(address)
     except socket.gaierror as error:
         yield fail(
-            f"The address {target.host} is not known: {error.strerror}.", "Name another one with --host."
+            said("The address %(host)s is not known: %(reason)s.", host=target.host, reason=error.strerror),
+            said("Name another one with --host."),
         )
     except PermissionError:
-        yield fail(f"This user may not listen on {where}.", "Name a port above 1023 with --port.")
+        yield fail(
+            said("This user may not listen on %(where)s.", where=where),
+            said("Name a port above 1023 with --port."),
+        )
     except OSError as error:
         scheme = "https" if target.tls_cert else "http"
         here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(target.host, where.rpartition(":")[0])  # noqa: S104
         url = f"{scheme}://{here}:{target.port}{target.prefix}"
         if error.errno == errno.EADDRINUSE and identity(url, verify=False) is not None:
-            yield ok(f"pidex answers at {url}/.")
+            yield ok(said("pidex answers at %(url)s/.", url=url))
         else:
             yield fail(
-                f"{where} cannot be listened on: {(error.strerror or str(error)).lower()}.",
-                "End the other program, or name another address with --host and --port.",
+                said(
+                    "%(where)s cannot be listened on: %(reason)s.",
+                    where=where,
+                    reason=(error.strerror or str(error)).lower(),
+                ),
+                said("End the other program, or name another address with --host and --port."),
             )
     else:
-        yield ok(f"{where} is free.")
+        yield ok(said("%(where)s is free.", where=where))
 
 
 def _unix(path: Path, target: Target) -> Finding:
     if not path.exists():
-        return ok(f"The socket {path} is free.")
+        return ok(said("The socket %(path)s is free.", path=path))
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(HTTP_SECONDS)
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            return warn(f"The socket {path} is there, and nobody answers.", f"Remove it: rm {path}")
+            return warn(
+                said("The socket %(path)s is there, and nobody answers.", path=path),
+                said("Remove it: rm %(path)s", path=path),
+            )
         except OSError as error:
-            return fail(f"The socket {path} cannot be reached: {error.strerror}.", "See its permissions.")
+            return fail(
+                said("The socket %(path)s cannot be reached: %(reason)s.", path=path, reason=error.strerror),
+                said("See its permissions."),
+            )
         connection = http.client.HTTPConnection("localhost")
         connection.sock = probe
         if _ask(connection, f"{target.prefix}/-/health") is None:
             return fail(
-                f"Something else than pidex answers at the socket {path}.", "Name another one with --socket."
+                said("Something else than pidex answers at the socket %(path)s.", path=path),
+                said("Name another one with --socket."),
             )
-    return ok(f"pidex answers at the socket {path}.")
+    return ok(said("pidex answers at the socket %(path)s.", path=path))
 
 
 def public_url(target: Target, _: Clock) -> Findings:
@@ -146,25 +178,34 @@ def public_url(target: Target, _: Clock) -> Findings:
         ours = (target.data / "instance").read_text().strip()
     except OSError:
         yield warn(
-            f"Whether {url} leads here cannot be seen.", "Start the server, then run `pidex doctor` again."
+            said("Whether %(url)s leads here cannot be seen.", url=url),
+            said("Start the server, then run `pidex doctor` again."),
         )
         return
     try:
         found = identity(url, verify=True)
     except ssl.SSLCertVerificationError as error:
         yield fail(
-            f"Clients do not trust the certificate of {url}: {error.verify_message}.",
-            "Renew it, or give clients its authority.",
+            said(
+                "Clients do not trust the certificate of %(url)s: %(reason)s.",
+                url=url,
+                reason=error.verify_message,
+            ),
+            said("Renew it, or give clients its authority."),
         )
         return
     if found is None:
         yield fail(
-            f"{url} does not lead to a pidex.", "Correct public_url, the proxy, or the name's address."
+            said("%(url)s does not lead to a pidex.", url=url),
+            said("Correct public_url, the proxy, or the name's address."),
         )
     elif found != ours:
-        yield fail(f"{url} leads to another pidex.", "Correct public_url, the proxy, or the name's address.")
+        yield fail(
+            said("%(url)s leads to another pidex.", url=url),
+            said("Correct public_url, the proxy, or the name's address."),
+        )
     else:
-        yield ok(f"{url} leads to this server.")
+        yield ok(said("%(url)s leads to this server.", url=url))
 
 
 def identity(url: str, *, verify: bool) -> str | None:

@@ -36,6 +36,7 @@ from pidex.core.model import (
 from pidex.core.permissions import Action, Visibility
 from pidex.core.queries import Query
 from pidex.core.reasons import Reason, Subject, subject_of
+from pidex.core.sentences import said
 from pidex.core.upstreams import UpstreamFile
 from pidex.history import History, Share, Visibilities, newest_serial
 from pidex.history import index_of as _index
@@ -283,7 +284,9 @@ class Resolver(History):
         asked = subject_of(subject)
         if asked is None or not _storable(subject):
             return [
-                Reason("invalid", "This is no project, no release (name==1.0) and no package's file name.")
+                Reason(
+                    "invalid", said("This is no project, no release (name==1.0) and no package's file name.")
+                )
             ]
         visible = self.visible(index, by=by)
         with self._catalogue.read() as conn:

@@ -20,6 +20,7 @@ from pidex.core import reasons
 from pidex.core.model import File, PlaceState, Status
 from pidex.core.permissions import Visibility
 from pidex.core.reasons import Reason, Subject
+from pidex.core.sentences import Sentence, said
 from pidex.resolver.listing import burnt_sentence, is_of, listing_of, lost
 
 #: Names looked through for one that was perhaps meant.
@@ -71,9 +72,11 @@ class Inquiry:
             return False
         return project is None or self.visible.sees(project)
 
-    def _never(self) -> str:
-        what = "file of that name" if self.asked.filename is not None else "file of it"
-        return f"{self.asked.text}: no {what} was ever seen in index {self.index.name}."
+    def _never(self) -> Sentence:
+        values = {"subject": self.asked.text, "index": self.index.name}
+        if self.asked.filename is not None:
+            return said("%(subject)s: no file of that name was ever seen in index %(index)s.", **values)
+        return said("%(subject)s: no file of it was ever seen in index %(index)s.", **values)
 
     def _say(self, code: str, text: str) -> None:
         self.found.append(Reason(code, text))
@@ -81,9 +84,14 @@ class Inquiry:
     def _marker(self, project: str) -> None:
         marker = statuses.find(self.conn, self.index.id, project)
         if marker is not None and marker.status is not Status.ACTIVE:
-            because = f": {marker.reason}" if marker.reason else ""
-            hidden = " None of its files is offered." if marker.status is Status.QUARANTINED else ""
-            self._say(marker.status.value, f"Project {project} is {marker.status.value}{because}.{hidden}")
+            values = {"project": project, "status": said(marker.status.value)}
+            text = said("Project %(project)s is %(status)s.", **values)
+            if marker.reason:
+                because = marker.reason
+                text = said("Project %(project)s is %(status)s: %(because)s.", because=because, **values)
+            if marker.status is Status.QUARANTINED:
+                text = said("%(what)s None of its files is offered.", what=text)
+            self._say(marker.status.value, text)
 
     def _listed(self, project: str | None) -> Mapping[str, File]:
         if project is None:
@@ -93,7 +101,10 @@ class Inquiry:
         if listing is None or not found:
             return {}
         if listing.page.status is Status.QUARANTINED:
-            self._say("withheld", f"{len(found)} of its files lie there, whole, and are withheld.")
+            self._say(
+                "withheld",
+                said("%(number)s of its files lie there, whole, and are withheld.", number=len(found)),
+            )
         else:
             self.found += [reasons.of_file(file, paths=self.paths) for file in found]
         self.found += [reasons.of_yank(file) for file in found if file.yanked is not None]
@@ -118,10 +129,24 @@ class Inquiry:
         ]
         shadowed, withheld = lost(self.conn, self.index, unlisted)
         for place, path in shadowed:
-            name, other = (place.path, path) if self.paths else (place.filename, "the file that is listed")
-            self._say("shadowed", f"{name} is shadowed: {other} comes first and has other bytes.")
+            name, other = (
+                (place.path, path) if self.paths else (place.filename, said("the file that is listed"))
+            )
+            self._say(
+                "shadowed",
+                said(
+                    "%(name)s is shadowed: %(other)s comes first and has other bytes.", name=name, other=other
+                ),
+            )
         for place, why in withheld:
-            self._say("withheld", f"{place.path if self.paths else place.filename} is withheld: {why}.")
+            self._say(
+                "withheld",
+                said(
+                    "%(name)s is withheld: %(because)s.",
+                    name=place.path if self.paths else place.filename,
+                    because=why,
+                ),
+            )
         return frozenset(place.key for place in here)
 
     def _burnt(self) -> None:
@@ -133,7 +158,11 @@ class Inquiry:
             if stone is not None and self.asked.covers(stone.filename):
                 self._say(
                     "deleted",
-                    f"{burnt_sentence({stone.key: stone}, stone.key)} ({reasons.moment(stone.at)}).",
+                    said(
+                        "%(what)s (%(moment)s).",
+                        what=burnt_sentence({stone.key: stone}, stone.key),
+                        moment=reasons.moment(stone.at),
+                    ),
                 )
 
     def _missing(self, project: str | None, lying: frozenset[str]) -> None:
@@ -154,8 +183,15 @@ class Inquiry:
         for old in admissions.list_superseded(self.conn, self.index.id, self.asked.filename.casefold()):
             self._say(
                 "replaced",
-                f"{old.filename} had other bytes until {reasons.moment(old.replaced)} (sha256 {old.sha256}); "
-                f"replaced by {old.by}, {old.how}.",
+                said(
+                    "%(filename)s had other bytes until %(moment)s (sha256 %(sha256)s);"
+                    " replaced by %(by)s, %(how)s.",
+                    filename=old.filename,
+                    moment=reasons.moment(old.replaced),
+                    sha256=old.sha256,
+                    by=old.by,
+                    how=old.how,
+                ),
             )
 
     def _problems(self) -> None:
@@ -165,12 +201,12 @@ class Inquiry:
 
     def _unknown(self, project: str | None) -> None:
         if not scans.find(self.conn, self.index.id).listed:
-            self._say("listing", "The folders are being listed: ask again in a moment.")
+            self._say("listing", said("The folders are being listed: ask again in a moment."))
         self._say("unknown", self._never())
         if project is None:
             return
         if projects.find(self.conn, self.index.id, project) is not None:
-            self._say("project", f"Project {project} is there, with other files.")
+            self._say("project", said("Project %(project)s is there, with other files.", project=project))
             return
         near = projects.starting(self.conn, self.index.id, project[:2], SIMILAR_NAMES)
         self.found += reasons.of_similar(project, filter(self.visible.sees, near))

@@ -11,6 +11,7 @@ from pidex.core import folder, names, upstreampages
 from pidex.core.errors import BadName
 from pidex.core.model import File, Page, Place, Status
 from pidex.core.permissions import Visibility
+from pidex.core.sentences import said
 
 
 class Listing(NamedTuple):
@@ -105,5 +106,8 @@ def lost(
 def burnt_sentence(found: Mapping[str, tombstones.Tombstone], key: str) -> str | None:
     if key not in found:
         return None
-    why = f": {found[key].reason}" if found[key].reason else ""
-    return f"{found[key].filename} was deleted by {found[key].by}, and the name stays burnt{why}"
+    stone = found[key]
+    told = said(
+        "%(filename)s was deleted by %(by)s, and the name stays burnt", filename=stone.filename, by=stone.by
+    )
+    return said("%(what)s: %(reason)s", what=told, reason=stone.reason) if stone.reason else told

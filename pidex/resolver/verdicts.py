@@ -11,6 +11,7 @@ from pidex.core.interfaces import Mirrored
 from pidex.core.layers import Answer
 from pidex.core.model import Page, Withholding
 from pidex.core.reasons import Reason, Subject
+from pidex.core.sentences import Sentence, said
 from pidex.resolver.lineage import Lineage, choose
 from pidex.resolver.ruled import Verdict
 
@@ -34,14 +35,22 @@ def who_answers(conn: Connection, line: Lineage, project: str, mirror: Mirrored 
     if plain and choice.answer in (Answer.OWN, Answer.ABSENT, Answer.CLAIMED):
         return ()
     told = [
-        Reason(f"answer-{choice.answer.value}", f"{_who(choice.answer, choice.indexes)}: {choice.because}.")
+        Reason(
+            f"answer-{choice.answer.value}",
+            said("%(who)s: %(because)s.", who=_who(choice.answer, choice.indexes), because=choice.because),
+        )
     ]
     command = _CHANGED_BY.get(choice.answer)
     if command is not None:
         told.append(
             Reason(
                 "changed-by",
-                f"Whoever administers index {line[0].name} can change that: `pidex {command} {project}`.",
+                said(
+                    "Whoever administers index %(index)s can change that: `pidex %(command)s %(project)s`.",
+                    index=line[0].name,
+                    command=command,
+                    project=project,
+                ),
             )
         )
     if choice.answer in (Answer.UPSTREAM, Answer.MERGED) and mirror is not None:
@@ -52,18 +61,30 @@ def who_answers(conn: Connection, line: Lineage, project: str, mirror: Mirrored 
 def what_rules_do(verdict: Verdict, here: str, asked: Subject) -> Sequence[Reason]:
     """What rules and people keep back of what is asked about, by which index, until when."""
     told: list[Reason] = []
-    for found, done in ((verdict.page.withheld, "withheld"), (verdict.reported, "shown in a dry run")):
+    for found, dry in ((verdict.page.withheld, False), (verdict.reported, True)):
         kept = [each for each in found if asked.covers(each.file.filename)]
         for (index, rule, reason, until), filenames in _grouped(kept, verdict.by, here).items():
-            ends = "" if until is None else f" It opens at {_moment(until)}."
-            told.append(
-                Reason(
-                    f"rule-{rule}",
-                    f"{_files(filenames)} {'is' if len(filenames) == 1 else 'are'} {done}: {reason} "
-                    f"(rule {rule} of index {index}).{ends} {_change(rule, index)}",
-                )
+            text = _kept_back(_files(filenames), several=len(filenames) > 1, dry=dry)
+            text = said(
+                "%(what)s: %(reason)s (rule %(rule)s of index %(index)s).",
+                what=text,
+                reason=reason,
+                rule=rule,
+                index=index,
             )
+            if until is not None:
+                text = said("%(what)s It opens at %(moment)s.", what=text, moment=_moment(until))
+            text = said("%(what)s %(change)s", what=text, change=_change(rule, index))
+            told.append(Reason(f"rule-{rule}", text))
     return told
+
+
+def _kept_back(files: str, *, several: bool, dry: bool) -> Sentence:
+    if several:
+        message = said("%(files)s are shown in a dry run", files=files)
+        return message if dry else said("%(files)s are withheld", files=files)
+    message = said("%(files)s is shown in a dry run", files=files)
+    return message if dry else said("%(files)s is withheld", files=files)
 
 
 def attempt(page: Callable[[], Page], *, fetch: bool) -> tuple[Page | None, Sequence[Reason]]:
@@ -73,23 +94,28 @@ def attempt(page: Callable[[], Page], *, fetch: bool) -> tuple[Page | None, Sequ
     except NotFetched as missing:
         if fetch:
             raise
-        return None, [Reason("not-asked", f"Upstream {missing.upstream} was not asked for it yet.")]
+        return None, [
+            Reason(
+                "not-asked",
+                said("Upstream %(upstream)s was not asked for it yet.", upstream=missing.upstream),
+            )
+        ]
     except NotFound:
         return None, ()
     except PidexError as error:
         return None, [Reason(error.code, str(error))]
 
 
-def _who(answer: Answer, names: Sequence[str]) -> str:
+def _who(answer: Answer, names: Sequence[str]) -> Sentence:
     if answer is Answer.OWN:
-        return f"Index {names[0]} alone answers for it"
+        return said("Index %(index)s alone answers for it", index=names[0])
     return {
-        Answer.MERGED: "Own files and upstreams answer together",
-        Answer.UPSTREAM: "The first upstream that has it answers",
-        Answer.CLAIMED: "Nobody answers, and no upstream is asked",
-        Answer.RESERVED: "It is refused",
-        Answer.BLOCKED: "It is refused",
-        Answer.ABSENT: "Nobody answers",
+        Answer.MERGED: said("Own files and upstreams answer together"),
+        Answer.UPSTREAM: said("The first upstream that has it answers"),
+        Answer.CLAIMED: said("Nobody answers, and no upstream is asked"),
+        Answer.RESERVED: said("It is refused"),
+        Answer.BLOCKED: said("It is refused"),
+        Answer.ABSENT: said("Nobody answers"),
     }[answer]
 
 
@@ -97,16 +123,26 @@ def _held(mirror: Mirrored, upstream: str, project: str) -> Reason:
     try:
         held = mirror.find_page(upstream, project)
     except PidexError as error:
-        return Reason("upstream-down", f"{error}")
+        return Reason("upstream-down", str(error))
     if held is None:
-        return Reason("not-asked", f"Upstream {upstream} was not asked for it yet.")
+        return Reason("not-asked", said("Upstream %(upstream)s was not asked for it yet.", upstream=upstream))
     if held.page is None:
         return Reason(
-            "upstream-absent", f"Upstream {upstream} does not have it, it said at {_moment(held.fetched)}."
+            "upstream-absent",
+            said(
+                "Upstream %(upstream)s does not have it, it said at %(moment)s.",
+                upstream=upstream,
+                moment=_moment(held.fetched),
+            ),
         )
     return Reason(
         "upstream-has",
-        f"Upstream {upstream} has {len(held.page.files):,} files of it, it said at {_moment(held.fetched)}.",
+        said(
+            "Upstream %(upstream)s has %(files)s files of it, it said at %(moment)s.",
+            upstream=upstream,
+            files=f"{len(held.page.files):,}",
+            moment=_moment(held.fetched),
+        ),
     )
 
 
@@ -123,14 +159,20 @@ def _grouped(
 def _files(filenames: Sequence[str]) -> str:
     if len(filenames) <= NAMED:
         return ", ".join(filenames)
-    return f"{filenames[0]} and {len(filenames) - 1:,} others"
+    return said("%(first)s and %(number)s others", first=filenames[0], number=f"{len(filenames) - 1:,}")
 
 
-def _change(rule: str, index: str) -> str:
-    who = f"Whoever administers index {index} can change that"
+def _change(rule: str, index: str) -> Sentence:
     if rule == "hold":
-        return f"{who}: `pidex policy unhold`."
-    return f"{who}: `pidex policy set {rule}=...`, or for a while `pidex policy exempt`."
+        return said(
+            "Whoever administers index %(index)s can change that: `pidex policy unhold`.", index=index
+        )
+    return said(
+        "Whoever administers index %(index)s can change that: `pidex policy set %(rule)s=...`,"
+        " or for a while `pidex policy exempt`.",
+        index=index,
+        rule=rule,
+    )
 
 
 def _moment(at: float) -> str:

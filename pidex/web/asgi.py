@@ -68,6 +68,7 @@ def application(
         home = frame.home(HOME)
         site.router.routes.extend(frame.routes())
         takers.append(frame.takes_body)
+        site.lost = frame.lost
         site.closers.append(frame.close)
         services = Services(
             site.resolver,

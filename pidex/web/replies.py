@@ -174,6 +174,8 @@ def _body(kind: str, status: int, title: str, detail: str, code: str) -> bytes:
     if kind == "text/html":
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            '<meta name="color-scheme" content="light dark">\n'
             f"<title>{status} {escape(phrase)}</title>\n</head>\n<body>\n"
             f"<h1>{escape(title)}</h1>\n<p>{escape(detail)}</p>\n</body>\n</html>\n"
         ).encode("utf-8", "replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
@@ -47,6 +47,8 @@ RESOLVERS, READERS = 4, 8
 PATH_CHARS = 8_192
 #: Whether this process lives is told without a look at the catalogue: starting it again would not help.
 ALIVE = "/-/livez"
+#: What browsers read, and no client does.
+XHTML = "application/xhtml+xml"
 #: What clients are told while the catalogue is away.
 AWAY = "The catalogue does not answer now. Try again in a moment."
 
@@ -107,6 +109,8 @@ class Site:
         #: Whether the route of a request reads its body; all others are read and thrown away.
         self.closers: list[Callable[[], None]] = []
         self.takes_body: Callable[[Call], bool] = lambda _call: False
+        #: Tells people in a browser that there is nothing at a path.
+        self.lost: Callable[[Call, PidexError], Awaitable[None]] | None = None
         self._ticker: asyncio.TimerHandle | None = None
 
     def _wanting(self, want: Callable[[str, str | None], None]) -> Callable[[str, str | None], None]:
@@ -260,7 +264,7 @@ class Site:
                 return
             await self.router({**call.scope, "path": call.rest, "pidex": call}, call.receive, call.send)
         except HTTPException as error:  # the router's own: no such route, or another method
-            await self._refuse(call, NotFound(f"There is nothing at {call.path}."), error.headers)
+            await self._nothing(call, NotFound(f"There is nothing at {call.path}."), error.headers)
         except MethodNotAllowed as error:
             await self._refuse(call, error, {"allow": ALLOW})
         except PidexError as error:
@@ -345,6 +349,16 @@ class Site:
         described = call.path.startswith(f"{self.options.prefix}/-/api/")
         accept = "application/problem+json" if described else call.accept
         await self._send(call, refusal(error, accept, private=private, head=call.head, more=more))
+
+    async def _nothing(self, call: Call, error: NotFound, more: Any) -> None:
+        people = call.method in ("GET", "HEAD") and XHTML in (call.accept or "")
+        if self.lost is None or not people or call.rest.startswith("/-/api/"):
+            await self._refuse(call, error, more)
+            return
+        try:
+            await self.lost(call, error)
+        except Exception:
+            await self._fail(call)
 
     async def _fail(self, call: Call) -> None:
         """Answer what nobody foresaw: the traceback goes to the log, its number to the caller."""

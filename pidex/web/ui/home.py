@@ -161,7 +161,7 @@ def why(parts: Parts, visit: Visit) -> Outcome:
     subject = subject[:SUBJECT_CHARS]
     reasons = parts.site.resolver.why(visit.index, subject, by=visit.by, fetch=True) if subject else ()
     if error_type(visit.call.accept) in ("application/json", "application/problem+json"):
-        told = [{"code": reason.code, "text": reason.text} for reason in reasons]
+        told = [{"code": reason.code, "text": str(reason.text)} for reason in reasons]
         return Raw("application/json", msgspec.json.encode({"subject": subject, "reasons": told}))
     return Shown("why.html", {"subject": subject, "reasons": reasons})
 

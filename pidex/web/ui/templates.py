@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pidex.core.sentences import told
 from pidex.web.ui import formats
 from pidex.web.ui.language import translations
 
@@ -36,5 +37,6 @@ def environment(language: str) -> Any:
         "segment": formats.segment,
         "path": formats.path,
         "link": formats.link,
+        "told": lambda sentence: told(sentence, text.gettext),
     }
     return made

@@ -172,6 +172,28 @@ def test_where_one_comes_from_is_a_page_of_this_server(house: House) -> None:
         assert page.hops == ["/"], bad
 
 
+def test_reasons_and_checks_are_told_in_the_language_of_their_reader(house: House) -> None:
+    chinese = Browser(house, **{"accept-language": "zh-CN"})
+    assert "索引 main 中从未见过它的文件" in chinese.open("/-/why?subject=absent").text
+    assert "字节" in chinese.open("/-/why?subject=demo").text
+    answer = house.get("/-/why?subject=absent", "application/json", **{"accept-language": "zh-CN"})
+    assert answer.json()["reasons"][0]["text"] == "absent: no file of it was ever seen in index main."
+
+
+def test_people_are_told_by_a_page_that_there_is_nothing(house: House) -> None:
+    seen = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    for path in ("/nothing/at/all", "/project/absent/", "/-/nothing", "/main/-/nothing/"):
+        answer = house.get(path, seen)
+        assert answer.status == 404, path
+        assert '<form class="find"' in answer.text, f"{path}: from there people can search"
+        assert "Content-Security-Policy".lower() in answer.headers
+    # Programs are told as before, in few words.
+    assert len(house.get("/nothing/at/all", "text/html").body) < 600
+    assert house.get("/nothing/at/all", "application/json").headers["content-type"] == "application/json"
+    described = house.get("/-/api/v1/nothing", seen)
+    assert (described.status, described.headers["content-type"]) == (404, "application/problem+json")
+
+
 def test_forms_of_others_are_refused(house: House) -> None:
     """T23: without the page's secret, or from another origin, nothing happens."""
     browser = Browser(house)

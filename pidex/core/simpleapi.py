@@ -43,8 +43,16 @@ _FRAGMENTS = ("sha256", "sha384", "sha512", "md5")
 _SPREAD = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/")
 _SPREAD_CHARACTERS = 68
 
-_insertion_order = msgspec.json.Encoder()
-_sorted = msgspec.json.Encoder(order="sorted")
+
+def _text(value: object) -> str:
+    """What no encoder knows: texts that are more than that, such as `Sentence`."""
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+
+
+_insertion_order = msgspec.json.Encoder(enc_hook=_text)
+_sorted = msgspec.json.Encoder(order="sorted", enc_hook=_text)
 
 
 def page_html(page: Page, *, file_base: str) -> bytes:

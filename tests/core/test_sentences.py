@@ -6,6 +6,7 @@ import copy
 import json
 
 from pidex.core.sentences import Sentence, said, told
+from pidex.core.simpleapi import to_json
 
 GERMAN = {
     "%(name)s is %(what)s.": "%(name)s ist %(what)s.",
@@ -22,6 +23,7 @@ def test_a_sentence_is_its_english_text() -> None:
     sentence = said("%(name)s is %(what)s.", name="a%b", what=said("100%% full"))
     assert sentence == "a%b is 100% full."
     assert json.dumps(sentence) == '"a%b is 100% full."'
+    assert to_json({"text": [sentence]}) == b'{"text":["a%b is 100% full."]}\n'
     assert type(str(sentence)) is str
 
 

@@ -9,13 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import cluster, folders, mirror, names, pages, peers, report, uploads
+from bench import cluster, folders, million, mirror, names, pages, peers, report, uploads
 from bench.pages import Plan
 from bench.report import note
 
 SECTIONS = ("pages", "folders", "names", "uploads", "mirror")
 #: What is measured only where it is named.
-NAMED = ("cluster",)
+NAMED = ("cluster", "million")
 PLANS = {
     "quick": Plan(rounds=1, seconds=1, projects=50, many=500, megabytes=100),
     "medium": Plan(rounds=3, seconds=2, projects=1000, many=500, megabytes=100),
@@ -24,6 +24,8 @@ PLANS = {
 SIZES = {"quick": [100, 1000], "medium": [1_000, 10_000, 100_000], "full": [1_000, 10_000, 100_000]}
 NAMES = {"quick": 20_000, "medium": 880_000, "full": 880_000}
 DROPS = {"quick": 3, "medium": 10, "full": 20}
+#: Files of a catalogue that is larger than all others.
+MILLION = {"quick": 20_000, "medium": 1_000_000, "full": 1_000_000}
 #: Rounds of pidex and of direct access, and of the other mirrors.
 MIRRORS = {"quick": (1, 1), "medium": (3, 1), "full": (5, 1)}
 #: Rounds, small wheels a round, uploads looked for at once, MB of the big file.
@@ -72,6 +74,8 @@ def measured(home: Path, size: str, sections: list[str]) -> list[str]:
     if "cluster" in sections:
         seconds = {"quick": 2.0, "medium": 5.0, "full": 10.0}[size]
         texts.append(report.figures_text("Nodes", cluster.measure(home, seconds)))
+    if "million" in sections:
+        texts.append(report.figures_text("A million files", million.measure(home, MILLION[size])))
     return texts
 
 

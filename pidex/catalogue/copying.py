@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Table, delete, func, insert, select, text
 
-from pidex.catalogue import indexes, leases, schema, seals, tables, upserts
+from pidex.catalogue import indexes, moves, schema, seals, tables, upserts
 from pidex.catalogue.engine import Catalogue
 from pidex.core.errors import CatalogueError, Conflict
+from pidex.core.model import Stat
 
 #: Rows read and written at once.
 BATCH_ROWS = 2_000
 #: Not copied: what says how a database is, and what running nodes tell each other.
 LEFT = frozenset({"meta", "seals", "shared"})
+#: The counter of writing transactions, of which holding a catalogue is one: it is compared with nothing.
+TURNS = "writes"
 #: Of `meta`, what goes with the catalogue.
 KEPT_KEYS = (indexes.HIGHEST,)
 
 Progress = Callable[[int, int], None]
+#: What else has to be true of the copy before it is one: told of the connection to it.
+Finish = Callable[[Connection], None]
 
 
 def copy(
-    source: Catalogue, target: Catalogue, progress: Progress = lambda _done, _all: None
+    source: Catalogue,
+    target: Catalogue,
+    progress: Progress = lambda _done, _all: None,
+    finish: Finish = lambda _conn: None,
 ) -> Mapping[str, int]:
     """Fill `target` with everything that `source` holds; how many rows of each table.
 
-    One transaction, at the end of which both are compared row by row: it is all there or nothing is, and a
-    copy that was cut is simply made again. Nobody may write to either meanwhile: the caller holds the data
-    directories. Raises `Conflict` where `target` is in use, or nodes of `source` are running.
+    One transaction, in which both are compared row by row, and at whose end the caller does what is left to
+    do (`finish`): it is all there or nothing is, and a copy that was cut is simply made again. Nobody may
+    write to either meanwhile. Raises `Conflict` where `target` is in use.
     """
     every = [table for table in tables.metadata.sorted_tables if table.name not in LEFT]
     with source.read() as old, target.fill() as new:
@@ -39,7 +47,7 @@ def copy(
             if conn.dialect.name == "postgresql":  # one of them rests while the other one is read
                 conn.execute(text("set local statement_timeout = 0"))
                 conn.execute(text("set local idle_in_transaction_session_timeout = 0"))
-        _check(old, new, source, target)
+        check(old, new, source, target)
         total = sum(_count(old, table) for table in every)
         counted, done = {}, 0
         for table in reversed(every):
@@ -52,26 +60,60 @@ def copy(
                 progress(done + rows, total)
             counted[table.name], done = rows, done + rows
         _numbers(old, new, every)
-        seals.renew(new)
         for table in every:
             if _sum(old, table) != _sum(new, table):
                 raise CatalogueError(
                     f"The rows of {table.name} are not the same in {target.name}: nothing was copied."
                 )
+        head = old.execute(select(tables.seals).where(tables.seals.c.name == tables.audit.name)).mappings()
+        upserts.put(new, tables.seals, map(dict, head.all()))  # the newest of the audit's chain
+        finish(new)
+        seals.renew(new)
     return counted
 
 
-def _check(old: Connection, new: Connection, source: Catalogue, target: Catalogue) -> None:
+def check(old: Connection, new: Connection, source: Catalogue, target: Catalogue) -> None:
+    """Raise where the one cannot be copied into the other: `CatalogueError`, `Conflict`."""
     for conn, catalogue in ((old, source), (new, target)):
         if schema.stored(conn) != schema.REVISION:
             raise CatalogueError(f"The catalogue {catalogue.name} has the tables of another version.")
-        if conn.dialect.name == "postgresql" and any(leases.nodes(conn).values()):
-            raise Conflict(f"Nodes are running on {catalogue.name}: stop them first.")
+    if moves.alive(new):
+        raise Conflict(f"Nodes are running on {target.name}: stop them, or name an empty database.")
+    if moves.arriving(new) is not None:
+        return
     used = [table.name for table in (tables.admissions, tables.users, tables.audit) if _count(new, table)]
     if used:
         raise Conflict(
             f"{target.name} is in use: it has rows in {', '.join(used)}. Name a place without any."
         )
+
+
+#: What says where files lie, and so is another thing where they lie elsewhere.
+_LOCATED: Mapping[str, frozenset[str]] = {
+    "files": frozenset({"root", "path", "shelf", *Stat._fields}) - {"size"},
+    "tombstones": frozenset({"root", "path"}),
+    "indexes": frozenset({"folders"}),
+    "admissions": frozenset({"filename"}),  # spelled as it is listed
+}
+
+
+def differing(old: Connection, new: Connection, *, moved: bool, members: int | None) -> Iterator[str]:
+    """The tables whose rows are not the same; where files were `moved`, other than by where they lie.
+
+    `members`: how many names are earlier ones at the target, and none of its members.
+    """
+    apart = {"places", "problems"} if moved else set()
+    if members:
+        apart |= {"admissions", "superseded"}
+    for table in tables.metadata.sorted_tables:
+        without = _LOCATED.get(table.name, frozenset()) if moved else frozenset()
+        if table.name not in LEFT | apart and _sum(old, table, without) != _sum(new, table, without):
+            yield table.name
+    if members:
+        gone = _count(old, tables.admissions) - _count(new, tables.admissions)
+        earlier = _count(new, tables.superseded) - _count(old, tables.superseded)
+        if not gone == earlier == members:
+            yield tables.admissions.name
 
 
 def _numbers(old: Connection, new: Connection, every: Sequence[Table]) -> None:
@@ -125,11 +167,14 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield batch
 
 
-def _sum(conn: Connection, table: Table) -> tuple[int, int]:
+def _sum(conn: Connection, table: Table, without: Collection[str] = ()) -> tuple[int, int]:
     """How many rows there are, and a sum over them that does not depend on their order."""
+    columns = [column.name for column in table.columns if column.name not in without]
     count = total = 0
     for row in _rows(conn, table):
-        values: Iterable[Any] = (row[column.name] for column in table.columns)
+        if row.get("name") == TURNS and table is tables.counters:
+            continue
+        values: Iterable[Any] = (row[name] for name in columns)
         data = json.dumps([*values], default=bytes.hex).encode()
         total ^= int.from_bytes(hashlib.sha256(data).digest())
         count += 1

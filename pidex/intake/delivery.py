@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pidex.catalogue import admissions, deliveries, garbage, indexes, intents, places, projects
+from pidex.catalogue import admissions, deliveries, garbage, indexes, intents, moves, places, projects
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import uploads
 from pidex.core.errors import (
@@ -87,6 +87,7 @@ class Deliveries:
     def stage(self, index: str, *, size_hint: int = 0, limit: int = 0) -> Stage:
         reasons = []
         with self._catalogue.read() as conn:
+            moves.check(conn, fresh=True)  # before anybody sends what could not be taken
             here = index_of(conn, index)
         for root in roots_of(self._storage.roots, here.name, here.id):
             reason = self._storage.refusal(root)

@@ -1,4 +1,4 @@
-"""`pidex migrate`: from a file into PostgreSQL and back, with every answer as it was before, byte by byte."""
+"""`pidex migrate` of the catalogue alone, into PostgreSQL and back: every answer is as it was before."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_there_and_back_every_answer_is_the_same(tmp_path: Path, postgres_url: s
         assert house.run(house.ask(yanked, headers, method="PUT", body=b'{"reason": "bad"}'))[0].status == 200
         before = answers(house)
     said = migrate(tmp_path, "--to", postgres_url)
-    assert said.startswith("Copied and compared: ")
+    assert "Moved, compared and verified: 3 files" in said
     with House(tmp_path, catalogue=postgres_url) as house:
         assert answers(house) == before
     catalogue = tmp_path / "data" / "catalogue.db"
@@ -66,14 +66,17 @@ def test_there_and_back_every_answer_is_the_same(tmp_path: Path, postgres_url: s
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "code", "said"),
     [
-        (("--to", "mysql://x/y"), "No catalogue can be kept in mysql"),
-        (("--to", "postgresql://127.0.0.1:1/x"), "does not answer"),
-        (("--to", "{data}/catalogue.db"), "is there already"),
+        (("--to", "mysql://x/y"), 1, "No catalogue can be kept in mysql"),
+        (("--to", "postgresql://127.0.0.1:1/x"), 1, "does not answer"),
+        (("--to", "{data}/catalogue.db"), 1, "is there already"),
+        (("--to", "there.toml"), 2, "There is no configuration file"),
+        (("--to", "{data}/other.db"), 2, "is no place for a catalogue"),
+        ((), 2, "Where to?"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(tmp_path: Path, words: Sequence[str], said: str) -> None:
+def test_what_cannot_be_is_one_sentence(tmp_path: Path, words: Sequence[str], code: int, said: str) -> None:
     with House(tmp_path):
         pass
     given = [word.format(data=tmp_path / "data") for word in words]
@@ -82,6 +85,6 @@ def test_what_cannot_be_is_one_sentence(tmp_path: Path, words: Sequence[str], sa
         [*command, "--data", str(tmp_path / "data")],
         env=environment(), capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr

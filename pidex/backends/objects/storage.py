@@ -267,6 +267,35 @@ class Objects(Storage):
             with path.open("rb") as file:
                 self.store.put(key_of(sha256), file)
 
+    def send(self, path: Path, sha256: str) -> bool:
+        """Have the bytes of a file of this machine in the bucket, where they have that hash; whether they do.
+
+        Read twice: an object never gets other bytes than its name says, whoever writes to the file meanwhile.
+        """
+        try:
+            file = path.open("rb")
+        except OSError:
+            return False
+        with file:
+            before = staging.of(os.fstat(file.fileno()))
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                return False
+            self.store.put(key_of(sha256), file)
+            if staging.of(os.fstat(file.fileno())) == before:
+                return True
+        # It may have got a second name and nothing else; what was sent is read to be sure.
+        sent = hashlib.sha256()
+        for block in self.store.read(key_of(sha256)):
+            sent.update(block)
+        if sent.hexdigest() != sha256:
+            self.drop([sha256])
+        return sent.hexdigest() == sha256
+
+    def signed(self) -> frozenset[tuple[int, str]]:
+        """Which files have a signature beside them: root and hash."""
+        found = (name.split("/") for name in self.names(SIGNATURES))
+        return frozenset((int(root), name.removesuffix(".asc")) for _, root, _, name in found)
+
     def digest(self, root: int, path: str) -> str | None:
         """The hash under which the bytes of a path are, if they are: it was compared when they came."""
         found = _PATH.match(path)
@@ -292,9 +321,9 @@ class Objects(Storage):
         """End; what is being fetched is given up."""
         self.reader.close()
 
-    def list_objects(self, shard: str) -> Iterator[tuple[str, int]]:
-        """Hash and size of every object whose hash begins with two digits."""
-        for item in self.store.list(f"{BLOBS}{shard}/"):
+    def list_objects(self, shard: str = "") -> Iterator[tuple[str, int]]:
+        """Hash and size of every object, or of those whose hash begins with two digits."""
+        for item in self.store.list(f"{BLOBS}{shard}/" if shard else BLOBS):
             sha256 = item.key.rpartition("/")[2]
             if len(sha256) == 64 and sha256.startswith(shard):
                 yield sha256, item.size

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
-from itertools import compress
+from itertools import compress, repeat
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,7 +20,7 @@ from pidex.core.upstreams import UNKNOWN, UpstreamFile
 from pidex.core.written import BASE, Written
 
 #: Files of other kinds that a page may have, in parts of all: with more the long way is not longer.
-ODD_PART: Final = 4
+ODD_PART: Final = 2
 #: Characters of what URLs start with, and of the last folders of PyPI's form.
 MAX_PREFIX: Final = 1_000
 SPREAD: Final = 67
@@ -78,7 +78,7 @@ class Passed(NamedTuple):
     last: str
     prefix: str
     versions: tuple[str, ...]
-    yanked: tuple[str, ...]
+    yanked: Mapping[str, str]
     bare: tuple[str, ...]
     urls: Mapping[str, str]
 
@@ -143,7 +143,7 @@ def _passed(project: str, lines: Sequence[Line], text: Callable[[str], str | Non
         versions.append(_version_of(file))
         ours.append(simpleapi.line_of(file))
         if file.yanked is not None:
-            yanked.append(file.filename)
+            yanked[file.filename] = file.url
         if file.metadata is None and file.filename.endswith(".whl"):
             bare.append(file.filename)
         urls[file.filename] = file.url
@@ -151,7 +151,7 @@ def _passed(project: str, lines: Sequence[Line], text: Callable[[str], str | Non
     ours, told = _ordered(ours, files, versions)
     written = simpleapi.lines_json(ours)
     name = names.parse(last).name
-    return Passed(written, len(ours), name, prefix, told, (*yanked,), (*bare,), urls)
+    return Passed(written, len(ours), name, prefix, told, yanked, (*bare,), urls)
 
 
 def _require(right: bool) -> None:
@@ -167,10 +167,16 @@ def _sorted_out(project: str, lines: Sequence[Line]) -> tuple[_Named, Sequence[L
     length = len(project)
     files = [line.filename for line in lines]
     _require(bool(files) and max(map(len, files)) <= MAX_FILENAME)
-    parts = [name[length + 1 :].partition("-") for name in files]
-    heads = {name[: length + 1] for name in files}
-    rests = [part[2] if part[1] else _OF_SDIST if part[0].endswith(_SDIST) else "" for part in parts]
-    versions = [part[0] if part[1] else part[0][: -len(_SDIST)] for part in parts]
+    start = length + 1
+    heads = {name[:start] for name in files}
+    dashes = [name.find("-", start) for name in files]
+    rests = [
+        name[at + 1 :] if at > 0 else _OF_SDIST if name.endswith(_SDIST) else ""
+        for name, at in zip(files, dashes, strict=True)
+    ]
+    # Of an sdist there is no dash: there its ending is cut off.
+    ending = -len(_SDIST)
+    versions = [name[start : at if at > 0 else ending] for name, at in zip(files, dashes, strict=True)]
     strange = {head for head in heads if not _is_head(head, project)}
     # What has a dash within may be an sdist's: there is one way to read that.
     dashed = {head for head in heads - strange if "-" in head[:-1]}
@@ -197,7 +203,7 @@ def _is_head(head: str, project: str) -> bool:
 
 
 def _is_version(version: str) -> bool:
-    return _PLAIN.fullmatch(version) is not None or (
+    return _key(version) is not None or (
         _VERSION.fullmatch(version) is not None and names.is_version(version)
     )
 
@@ -223,43 +229,46 @@ def _prefix(url: str) -> str:
 
 def _ours(
     named: _Named, prefix: str, text: Callable[[str], str | None]
-) -> tuple[list[simpleapi.Line], list[str], list[str]]:
-    """Our lines, and the names of those that are yanked, and of wheels whose metadata is not announced."""
-    lines, files = named.lines, named.names
+) -> tuple[list[simpleapi.Line], dict[str, str], list[str]]:
+    """Our lines, the URLs of yanked files by their names, and names of wheels without announced metadata."""
+    lines, files, rests = named.lines, named.names, named.rests
+    # Of an sdist there is none, whatever is said.
     metadata = [
-        line.dist_info_metadata if line.core_metadata is None else line.core_metadata for line in lines
-    ]
-    if _OF_SDIST in named.rests:
-        pairs = zip(metadata, named.rests, strict=True)
-        metadata = [None if rest == _OF_SDIST else each for each, rest in pairs]
-    _prove_hashes([line.hashes for line in lines])
+        True if rest == _OF_SDIST else
+        line.dist_info_metadata if line.core_metadata is None else line.core_metadata
+        for line, rest in zip(lines, rests, strict=True)
+    ]  # fmt: skip
+    hashes = [line.hashes for line in lines]
+    _prove_hashes(hashes)
     _prove_hashes([each for each in metadata if each.__class__ is dict])
     sizes = [line.size for line in lines]
     _require(None not in sizes and min(sizes) >= 0 and max(sizes) <= MAX_SIZE)  # type: ignore[type-var,operator]
-    provenance = [line.provenance or msgspec.UNSET for line in lines]
-    _prove_urls([each for each in provenance if each is not msgspec.UNSET])
-    requires = {each: (each and text(each)) or None for each in {line.requires_python for line in lines}}
-    yanks = {each: _mark(each, text) for each in {line.yanked for line in lines}}
+    python, marks = [line.requires_python for line in lines], [line.yanked for line in lines]
+    requires = {each: (each and text(each)) or None for each in {*python}}
+    yanks = {each: _mark(each, text) for each in {*marks}}
+    provenance: Iterable[str | msgspec.UnsetType] = repeat(msgspec.UNSET)
+    if any(line.provenance for line in lines):
+        _prove_urls([line.provenance for line in lines if line.provenance])
+        provenance = [line.provenance or msgspec.UNSET for line in lines]
     found = [*map(
         simpleapi.Line,
         files,
         _addresses([line.url for line in lines], files, prefix),
-        [line.hashes for line in lines],
-        [requires[line.requires_python] for line in lines],
+        hashes,
+        map(requires.__getitem__, python),
         [
-            False if rest == _OF_SDIST else each if each.__class__ is dict else True
-            for each, rest in zip(metadata, named.rests, strict=True)
+            each if each.__class__ is dict else rest != _OF_SDIST
+            for each, rest in zip(metadata, rests, strict=True)
         ],
         sizes,
         _times([line.upload_time or "" for line in lines]),
-        [yanks[line.yanked] for line in lines],
+        map(yanks.__getitem__, marks),
         provenance,
     )]  # fmt: skip
-    yanked = [line.filename for line in found if line.yanked is not False]
-    bare = [
-        name for name, each, rest in zip(files, metadata, named.rests, strict=True)
-        if not each and each != {} and rest != _OF_SDIST
-    ]  # fmt: skip
+    yanked = {}
+    if any(each is not False for each in yanks.values()):
+        yanked = {line.filename: line.url for line in lines if yanks[line.yanked] is not False}
+    bare = [] if all(metadata) else [name for name, each in zip(files, metadata, strict=True) if not each]
     return found, yanked, bare
 
 
@@ -274,7 +283,7 @@ def _addresses(urls: list[str], files: list[str], prefix: str) -> list[str]:
     """Where the files are, seen from our page. Their URLs are all of PyPI's form and start with `prefix`."""
     start = len(prefix)
     end = start + SPREAD
-    _require({url[:start] for url in urls} == {prefix} and [url[end:] for url in urls] == files)
+    _require(all(map(str.startswith, urls, repeat(prefix))) and [url[end:] for url in urls] == files)
     spread = "".join([url[start:end] for url in urls]).encode()
     slashes = b"/" * len(urls)
     _require(spread.translate(None, _HEX) == slashes * 3)
@@ -331,14 +340,16 @@ def _ordered(
     ranks = {key: f"{rank:06d}" for rank, key in enumerate(sorted({*keys}))}
     rank_of = {version: ranks[key] for version, key in zip(distinct, keys, strict=True)}
     places = [rank_of[version] + filename for version, filename in zip(versions, files, strict=True)]
-    order = sorted(range(len(lines)), key=places.__getitem__)
+    if (order := sorted(range(len(lines)), key=places.__getitem__)) != [*range(len(lines))]:
+        lines, versions = [lines[at] for at in order], [versions[at] for at in order]
     told: dict[str, str] = {}
-    for version in dict.fromkeys([versions[at] for at in order]):
+    for version in dict.fromkeys(versions):
         told.setdefault(rank_of[version], version)
     found: Iterable[str] = told.values()
-    return [lines[at] for at in order], (*(found if plain else map(names.normalized_version, found)),)
+    return lines, (*(found if plain else map(names.normalized_version, found)),)
 
 
+@lru_cache(maxsize=8_192)  # asked twice of each release
 def _key(version: str) -> tuple[object, ...] | None:
     """What orders a version that is written as it is normalised, as PEP 440 does; None for another."""
     found = _PLAIN.fullmatch(version)

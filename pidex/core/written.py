@@ -42,8 +42,8 @@ class Written(Sequence[UpstreamFile]):
     """The files of a page by (version, filename), all of PyPI's form, with all sizes and times known.
 
     `text` is the page as `simpleapi.page_json` writes it, `versions` are those that it tells, `prefix` is
-    what the URLs of all files start with at their upstream. `yanked` names the files that are yanked, and
-    `bare` the wheels whose metadata is not announced; `urls` has those that are otherwise.
+    what the URLs of all files start with at their upstream. `urls` has those that do not, by file name;
+    `yanked` those of all files that are yanked. `bare` names the wheels whose metadata is not announced.
     `packed`: `text` in zstd, where it was packed already.
 
     To look at all of them takes as long as reading the page would have taken.
@@ -58,7 +58,7 @@ class Written(Sequence[UpstreamFile]):
         *,
         prefix: str,
         versions: tuple[str, ...],
-        yanked: tuple[str, ...] = (),
+        yanked: Mapping[str, str] = NO_URLS,
         bare: tuple[str, ...] = (),
         urls: Mapping[str, str] = NO_URLS,
         packed: bytes | None = None,
@@ -102,11 +102,6 @@ class Written(Sequence[UpstreamFile]):
         if at < 0:
             at = self.text.lower().find(wanted, self._start)  # all of it is ASCII that a name may be in
         return None if at < 0 else self._at(at)
-
-    def marked(self) -> Iterator[UpstreamFile]:
-        """The files that are yanked."""
-        found = (self.find(filename.casefold()) for filename in self.yanked)
-        return (file for file in found if file is not None)
 
     def newest(self) -> UpstreamFile | None:
         """The only wheel of the newest final release among the last files; None where it has several."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -37,7 +37,7 @@ class _Written(msgspec.Struct, array_like=True):
     count: int
     prefix: str
     versions: tuple[str, ...]
-    yanked: tuple[str, ...]
+    yanked: dict[str, str]
     bare: tuple[str, ...]
     urls: dict[str, str]
 
@@ -77,7 +77,7 @@ def pack(page: UpstreamPage) -> tuple[bytes, bytes]:
     files, written = page.files, None
     if isinstance(files, Written):
         text = files.packed = files.packed or packed(files.text)
-        more = (files.prefix, files.versions, files.yanked, files.bare, dict(files.urls))
+        more = (files.prefix, files.versions, dict(files.yanked), files.bare, dict(files.urls))
         files, written = (), _Written(text, len(files), *more)
     said = (page.status, page.status_reason, page.serial, page.etag, page.last_modified)
     body = msgspec.msgpack.encode(_Page(page.project, page.name, tuple(files), *said, written))
@@ -141,17 +141,25 @@ def sight(page: UpstreamPage, before: Sightings, now: int) -> Sightings:
     Only of those of which it does not say everything, or that are yanked: of most there is nothing to know.
     """
     found = {}
-    for file in page.files.marked() if isinstance(page.files, Written) else page.files:
-        old = before.get(file.filename)
-        if file.yanked is None and UNKNOWN not in (file.size, file.upload_time):
-            continue
-        yanked = 0 if file.yanked is None else (old.yanked if old and old.yanked else now)
-        if old is not None and old.url == file.url:
-            found[file.filename] = structs.replace(old, yanked=yanked)
+    for filename, url, is_yanked in _remarkable(page):
+        old = before.get(filename)
+        yanked = 0 if not is_yanked else (old.yanked if old and old.yanked else now)
+        if old is not None and old.url == url:
+            found[filename] = structs.replace(old, yanked=yanked)
         else:
-            seen = now if old is None else old.seen
-            found[file.filename] = Sighting(seen, yanked, file.url)
+            found[filename] = Sighting(now if old is None else old.seen, yanked, url)
     return found
+
+
+def _remarkable(page: UpstreamPage) -> Iterable[tuple[str, str, bool]]:
+    """Names and URLs of the files that are yanked, or of which the page does not say all."""
+    if isinstance(page.files, Written):
+        return ((filename, url, True) for filename, url in page.files.yanked.items())
+    return (
+        (file.filename, file.url, file.yanked is not None)
+        for file in page.files
+        if file.yanked is not None or UNKNOWN in (file.size, file.upload_time)
+    )
 
 
 def repaired(page: UpstreamPage, sightings: Sightings) -> UpstreamPage:

@@ -55,7 +55,7 @@ def test_a_page_that_is_kept_as_it_is_written_comes_back_so() -> None:
     assert replace(back, files=()) == replace(page, files=())
     assert [*back.files] == [*page.files]
     assert (back.files.text, back.files.packed) == (page.files.text, page.files.packed)
-    assert back.files.yanked == ("demo-2.0.zip",)
+    assert [*back.files.yanked] == ["demo-2.0.zip"]
     assert records.head(body) == replace(page, files=(), serial=None)
     middle = body.index(page.files.packed or b"?") + len(page.files.packed or b"") // 2
     assert records.unpack(body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]) is None

@@ -38,6 +38,9 @@ from pidex.core.upstreams import UpstreamSettings
 AT_ONCE, REDIRECTS = 64, 3
 #: Seconds of the longest wait that `Retry-After` may ask of us, and of the first wait where it says nothing.
 LONGEST_WAIT, FIRST_WAIT = 5.0, 0.2
+#: Bytes of a body that are unpacked at a time, beside the loop. Most bodies are less: that takes the loop no
+#: longer than to hand them over.
+BATCH = 128 * 1024
 #: Servers whose breakers are remembered.
 SERVERS = 256
 RETRIED = frozenset({429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527})
@@ -124,15 +127,19 @@ class Requests:
         """A whole body, unpacked, of at most `limit` bytes."""
         what = shown(str(response.url))
         unpacking = Unpacking(response.headers.get("Content-Encoding", ""), what)
-        pieces, left = [], limit
+        pieces: list[bytes] = []
+        waiting: list[bytes] = []
+        size, left = 0, limit
         async for data in response.content.iter_any():
-            # Big pieces are unpacked beside the loop; most pages are one small piece.
-            if len(data) > 1 << 16:
-                piece = await asyncio.to_thread(unpacking.feed, data, left)
-            else:
-                piece = unpacking.feed(data, left)
-            left -= len(piece)
-            pieces.append(piece)
+            waiting.append(data)
+            size += len(data)
+            if size >= BATCH:
+                piece = await asyncio.to_thread(unpacking.feed, b"".join(waiting), left)
+                left -= len(piece)
+                pieces.append(piece)
+                waiting.clear()
+                size = 0
+        pieces.append(unpacking.feed(b"".join(waiting), left))
         unpacking.finish()
         return b"".join(pieces)
 

@@ -8,6 +8,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 
 from faults import copies
@@ -113,30 +115,52 @@ def possible(act: str) -> bool:
     return act != "push" or shutil.which("git") is not None
 
 
+class Calls:
+    """Acts of both kinds while calls fail; what they are done to is made at a place when it is needed."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    @cached_property
+    def _index(self) -> Series:
+        return Series(self._place / "index")
+
+    @cached_property
+    def _copies(self) -> copies.Series:
+        return copies.Series(self._place / "copies")
+
+    def run(self, act: str, kind: str, *, every: int = 1) -> int:
+        """The first, second, ... call of an act fails, once and lastingly; how many did. Raises `Broken`."""
+        one = self._copies if act in copies.ACTS else self._index
+        before = one.counts[act]
+        for lasting in (False, True):
+            one.run(act, kind, lasting=lasting, every=every)
+        return one.counts[act] - before
+
+    def figures(self) -> dict[str, object]:
+        """What came of all of them."""
+        counts, notes = Counter[str](), Counter[str]()
+        for name in {"_index", "_copies"} & set(vars(self)):
+            counts += getattr(self, name).counts
+            notes += getattr(self, name).notes
+        faults = sum(counts[act] for act in (*ACTS, *copies.ACTS))
+        return {"faults": faults, **counts, "wrong states": 0, "left behind": 0, "answers": dict(notes)}
+
+    def close(self) -> None:
+        """Let go of what was made."""
+        if "_index" in vars(self):
+            self._index.house.close()
+
+
 def run(
     acts: tuple[str, ...] = (*ACTS, *copies.ACTS), kinds: tuple[str, ...] = tuple(KINDS), every: int = 1
 ) -> dict[str, object]:
     """Every call of acts, by each kind, once and lasting; the figures. Raises `Broken`."""
-    place = Path(tempfile.mkdtemp(prefix="pidex-calls-"))
-    chosen = [act for act in acts if possible(act)]
-    try:
-        series, whole = Series(place / "index"), copies.Series(place / "copies")
-        try:
-            for act in chosen:
-                for kind in kinds:
-                    for lasting in (False, True):
-                        one = whole if act in copies.ACTS else series
-                        one.run(act, kind, lasting=lasting, every=every)
-                print(f"{act}: {series.counts[act] + whole.counts[act]} faults", flush=True)
-        finally:
-            series.house.close()
-        counts = series.counts + whole.counts
-        return {
-            "faults": sum(counts[act] for act in chosen),
-            **counts,
-            "wrong states": 0,
-            "left behind": 0,
-            "answers": dict(series.notes + whole.notes),
-        }
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="pidex-calls-", ignore_cleanup_errors=True) as place,
+        closing(Calls(Path(place))) as calls,
+    ):
+        for act in filter(possible, acts):
+            faults = sum(calls.run(act, kind, every=every) for kind in kinds)
+            print(f"{act}: {faults} faults", flush=True)
+        return calls.figures()

@@ -26,11 +26,13 @@ from faults import disk
 from faults.client import MULTIPART, Cut, ask, form
 from faults.history import History, Outcome, State, outcome
 from faults.power import _do
-from faults.server import Broken, Server, pidex
+from faults.server import Broken, Server, go_first, pidex
 
 CLIENTS = 4
 #: Seconds of load before a kill; payload bytes of a wheel.
 LOAD_SECONDS, SIZES = (1.0, 3.0), (300, 70_000, 400_000, 2_500_000)
+#: Seconds until a server has to answer; some take half a minute to start on a busy machine.
+START_SECONDS = 300.0
 #: MiB of the disk that is filled.
 DISK_MIB = 112
 
@@ -46,6 +48,10 @@ class Peer:
     headers: dict[str, str] = field(default_factory=dict)
     #: What lets one in after a start: devpi forgets who was signed in.
     login: Callable[[int], dict[str, str]] = lambda port: {}
+
+    def __post_init__(self) -> None:
+        self.server.patience = START_SECONDS
+        go_first(self.server)
 
     def start(self) -> float:
         """Start the server, and be let in; the seconds to its first answer."""

@@ -50,6 +50,7 @@ class Server:
     health: str = "/-/health"
     environ: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    patience: float = START_SECONDS  # until its first answer
     process: subprocess.Popen[bytes] | None = None
     #: Seconds of processor time that all its processes had taken at the first answer.
     started_with: float = 0.0
@@ -70,8 +71,8 @@ class Server:
         while not self._answers():
             if self.process.poll() is not None:
                 raise Broken(f"{self.name} ended with {self.process.returncode}: {self.tail()}")
-            if time.monotonic() > before + START_SECONDS:
-                raise Broken(f"{self.name} gives no answer within {START_SECONDS:g} s: {self.tail()}")
+            if time.monotonic() > before + self.patience:
+                raise Broken(f"{self.name} gives no answer within {self.patience:g} s: {self.tail()}")
             time.sleep(LOOK_SECONDS)
         took = time.monotonic() - before
         self.started_with = sum(_processor_seconds(pid) for pid, _ in family(self.process.pid))

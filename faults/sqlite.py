@@ -147,10 +147,13 @@ class _Copies:
 def _inside(place: str, library: str, acts: str, kinds: str, every: str) -> dict[str, object]:
     logging.disable(logging.CRITICAL)
     shim = ctypes.CDLL(library)
-    series, whole = _Series(Path(place) / "index", shim), _Copies(Path(place) / "copies", shim)
+    series, counts = _Series(Path(place) / "index", shim), Counter[str]()
+    whole: _Copies | None = None
     try:
         for act in acts.split(","):
-            one = whole if act in copies.ACTS else series
+            one: _Series | _Copies = series
+            if act in copies.ACTS:
+                one = whole = whole or _Copies(Path(place) / "copies", shim)
             for kind in kinds.split(","):
                 for lasting in (False, True):
                     call = 1
@@ -162,7 +165,7 @@ def _inside(place: str, library: str, acts: str, kinds: str, every: str) -> dict
         return {"broken": str(error)}
     finally:
         series.house.close()
-    counts = series.counts + whole.counts
+    counts = series.counts + (whole.counts if whole else counts)
     return {"faults": sum(counts[act] for act in acts.split(",")), **counts, "wrong states": 0}
 
 

@@ -6,8 +6,8 @@ from faults import damage, rescue
 
 
 def test_every_damage_is_found() -> None:
-    figures = damage.run(14, 42)
-    assert figures["damages"] == 14
+    figures = damage.run(7, 42)
+    assert figures["damages"] == 7
     assert figures["not found"] == 0
 
 

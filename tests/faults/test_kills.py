@@ -21,8 +21,8 @@ pytestmark = [
 
 def test_nothing_acknowledged_is_lost_by_kills() -> None:
     """The short form of `scripts/faults kills`."""
-    figures = kills.run(rounds=3, seed=1)
-    assert figures["rounds"] == 3
+    figures = kills.run(rounds=2, seed=1)
+    assert figures["rounds"] == 2
     assert int(str(figures["names checked"])) > 0
 
 

@@ -91,6 +91,11 @@ class Houses:
                 if first <= root < first + MOST_ROOTS:
                     house.reconciler.nudge([(root, path)])
 
+    def look_again(self) -> None:
+        """Have all loops list everything: something came in by another way than they hear of."""
+        for house in [*self._houses.values()]:
+            house.reconciler.nudge(None)
+
     def close(self) -> None:
         """End all loops."""
         with self._lock:

@@ -153,6 +153,8 @@ class Node:
         except PidexError as error:
             log.error("What node %s left cannot be settled yet: %s", node, error)
             return
+        if finished and self._houses is not None:
+            self._houses.look_again()  # what was finished is admitted, and has to be read to be listed
         log.warning("Node %s has gone; uploads that it left: %d finished, %d undone.", node, finished, undone)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pidex.catalogue import admissions, deliveries, garbage, indexes, intents, moves, places, projects
+from pidex.catalogue import admissions, deliveries, files, garbage, indexes, intents, moves, places, projects
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import uploads
 from pidex.core.errors import (
@@ -364,12 +364,14 @@ class Deliveries:
     def _decided(self, orders: Sequence[Order]) -> Sequence[Order]:
         """Those orders that failed for certain.
 
-        Where the connection broke while it was committed, nobody knows: the catalogue is asked. What it has
-        is done. Where it does not answer either, all stays as it lies, until `recover` finishes or undoes it.
+        Where the connection broke while it was committed, nobody knows: the catalogue is asked. What it lists
+        is done. Where it does not answer either, all stays as it lies, until `recover` finishes or undoes it;
+        so does what another node has taken for given up, and finished: it is read there, and listed later.
         """
         doubtful = [order for order in orders if isinstance(order.error, CatalogueError)]
         if not doubtful:
             return orders
+        elsewhere: list[Order] = []
         try:
             # In the writer's turn: what may still be under way at the server has ended by then.
             with self._catalogue.write() as conn:
@@ -382,11 +384,15 @@ class Deliveries:
                         and admitted is not None
                         and admitted.sha256 == intent.sha256
                     ):
-                        order.error = None
+                        row = files.find_by_key(conn, here.id, intent.key)
+                        if row is not None and row.sha256 == intent.sha256:
+                            order.error = None
+                        else:
+                            elsewhere.append(order)
         except CatalogueError:
             self._doubts.add(doubtful[0].parcel.index)
             return [order for order in orders if not isinstance(order.error, CatalogueError)]
-        return [order for order in orders if order.error is not None]
+        return [order for order in orders if order.error is not None and order not in elsewhere]
 
     # --- afterwards ----------------------------------------------------------------------------------------
 

@@ -3,48 +3,94 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.cluster import nodes
+from tests.cluster import network, nodes
+from tests.cluster.network import Divided
 from tests.cluster.nodes import Cluster, Load
+from tests.cluster.seaweed import Seaweed
 from tests.walks.server import until
+
+#: Set where the network is one that may be cut.
+INSIDE = "CLUSTER_INSIDE"
 
 
 def kills(cluster: Cluster, rounds: int) -> bool:
-    """Kill nodes and the database in turn, under uploads; print what came of it."""
-    took: list[float] = []
+    """Kill nodes and engines in turn, and cut nodes off them, under uploads; print what came of it.
+
+    Rounds: a node; PostgreSQL; the object server; the network between a node and both, for some seconds.
+    """
+    took = dict[str, list[float]]()
     with Load(cluster, "killed") as load:
         for number in range(rounds):
             until(lambda: load.moments, why="no upload is confirmed")
             time.sleep(cluster.random.random() / 2)
-            moment = time.monotonic()
-            if number % 4 == 3:
-                cluster.database.stop("immediate")
-                cluster.database.start()
-                moment = time.monotonic()
-            else:
-                node = cluster.any()
-                node.kill()
-                took.append(nodes.since(load, moment))
-                node.start()
-                continue
-            took.append(nodes.since(load, moment))
+            what, harm = _HARMS[number % len(_HARMS)]
+            if what in _DIVIDED and not isinstance(cluster, Divided):
+                what, harm = _HARMS[0]
+            moment = harm(cluster)
+            took.setdefault(what, []).append(nodes.since(load, moment))
+            for node in cluster.nodes:
+                if node not in cluster.running():
+                    node.start()
+            if (number + 1) % 10 == 0:
+                print(f"  {number + 1} rounds, {len(load.sent)} confirmed", flush=True)
     until(lambda: not [*nodes.settled(cluster)], seconds=90, why="uploads are still on their way")
     lost = [each for node in cluster.nodes for each in load.lost(node.url)]
-    partial = load.partial(cluster.url)
-    took.sort()
+    halves = load.partial(cluster.url)
+    for what, seconds in took.items():
+        seconds.sort()
+        middle, last = seconds[len(seconds) // 2], seconds[-1]
+        print(f"  {what}: {len(seconds)} rounds, next upload after {middle:.2f} s, {last:.2f} s at most")
     print(
-        f"kills: {rounds} rounds (three of four a node, the fourth PostgreSQL),"
-        f" {len(load.sent)} uploads confirmed, {len(load.refused)} refused;"
-        f" lost {len(lost)}, partial {len(partial)}, other answers {len(load.odd)};"
-        f" next confirmed upload after {took[len(took) // 2]:.2f} s (median), {took[-1]:.2f} s (longest)"
+        f"kills: {rounds} rounds, {len(load.sent)} uploads confirmed, {len(load.refused)} refused;"
+        f" lost {len(lost)}, partial {len(halves)}, other answers {len(load.odd)}"
     )
     for text in load.odd[:5]:
         print("  ", text)
-    return not (lost or partial or load.odd)
+    for each in lost[:3]:
+        print(f"  lost: {each.filename}\n{cluster.pidex(cluster.nodes[0], 'why', each.filename)}")
+    return not (lost or halves or load.odd)
+
+
+def _node(cluster: Cluster) -> float:
+    cluster.any().kill()
+    return time.monotonic()
+
+
+def _database(cluster: Cluster) -> float:
+    cluster.database.stop("immediate")
+    cluster.database.start()
+    return time.monotonic()
+
+
+def _objects(cluster: Cluster) -> float:
+    assert isinstance(cluster, Divided)
+    cluster.seaweed.kill()
+    cluster.seaweed.start()
+    return time.monotonic()
+
+
+def _network(cluster: Cluster) -> float:
+    assert isinstance(cluster, Divided)
+    ground = cluster.random.choice(cluster.grounds)
+    ground.cut()
+    time.sleep(cluster.random.uniform(1, 15))
+    ground.heal()
+    return time.monotonic()
+
+
+_HARMS = (
+    ("a node", _node), ("PostgreSQL", _database), ("the object server", _objects), ("the network", _network),
+)  # fmt: skip
+_DIVIDED = {"the object server", "the network"}
 
 
 def main() -> int:
@@ -54,17 +100,28 @@ def main() -> int:
     parser.add_argument("--races", type=int, default=200, help="uploads of one name at once")
     parser.add_argument("--kills", type=int, default=100, help="rounds of killing")
     parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--contenders", type=int, default=16, help="uploads of one name at once")
     given = parser.parse_args()
+    if network.possible() and INSIDE not in os.environ:
+        os.environ[INSIDE] = "1"
+        return network.inside([sys.executable, "-m", "tests.cluster", *sys.argv[1:]])
     counted: dict[str, tuple[Callable[[Cluster, int], int], int, str]] = {
         "uploads": (nodes.read_your_writes, given.uploads, "not seen in another node's next answer"),
         "changes": (nodes.changes, given.changes, "of five changes each not seen by another node"),
         "rights": (nodes.rights, given.changes, "rights given or taken away and not so at another node"),
-        "races": (nodes.races, given.races, "without exactly one winner"),
+        "races": (
+            partial(nodes.races, contenders=given.contenders),
+            given.races,
+            "without exactly one winner",
+        ),
     }
     good = True
     with (
         tempfile.TemporaryDirectory(prefix="pidex-cluster-") as home,
-        Cluster(Path(home), nodes=given.nodes) as cluster,
+        contextlib.closing(Seaweed()) as seaweed,
+        Divided(Path(home), seaweed=seaweed, nodes=given.nodes)
+        if INSIDE in os.environ
+        else Cluster(Path(home), nodes=given.nodes, bucket=seaweed.place("long")) as cluster,
     ):
         for name, (act, rounds, what) in counted.items():
             if rounds:

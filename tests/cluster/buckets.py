@@ -25,7 +25,7 @@ from pidex.catalogue.engine import Catalogue
 from pidex.core.permissions import Grant, Role
 from tests import samples
 from tests.cluster.nodes import HONEST, OWNER, PASSWORD, Sent, basic, listing, of, send, sha256
-from tests.cluster.seaweed import BUCKET, Seaweed
+from tests.cluster.seaweed import Seaweed
 from tests.walks.server import Answer, Server, family, fetch, run, until
 
 
@@ -240,7 +240,7 @@ def main(words: Sequence[str]) -> None:
     """`kills ROUNDS` or `memory MEGABYTES`, with a server of objects of its own."""
     what, number = words
     with contextlib.closing(Seaweed()) as seaweed, tempfile.TemporaryDirectory() as home:
-        place = Place(f"s3://{BUCKET}/long", seaweed.endpoint, credentials=seaweed.credentials)
+        place = seaweed.place("long")
         {"kills": kills, "memory": memory}[what](Path(home), place, int(number))
 
 

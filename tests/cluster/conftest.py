@@ -9,7 +9,7 @@ import pytest
 
 from pidex.backends.objects.bucket import Place
 from tests.clients.environments import Unavailable
-from tests.cluster.seaweed import BUCKET, Seaweed
+from tests.cluster.seaweed import Seaweed
 
 
 @pytest.fixture(scope="session")
@@ -25,4 +25,4 @@ def seaweed() -> Iterator[Seaweed]:
 @pytest.fixture
 def bucket(seaweed: Seaweed) -> Place:
     """A prefix of its bucket that nobody else uses."""
-    return Place(f"s3://{BUCKET}/{secrets.token_hex(6)}", seaweed.endpoint, credentials=seaweed.credentials)
+    return seaweed.place(secrets.token_hex(6))

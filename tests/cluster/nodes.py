@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin
 
 from bench.ports import free_port
@@ -87,12 +87,12 @@ def of(bucket: Place) -> str:
 class Front:
     """nginx with the site that `pidex service nginx` prints for these nodes."""
 
-    def __init__(self, home: Path, folder: Path, ports: Sequence[int]) -> None:
+    def __init__(self, home: Path, folder: Path, addresses: Sequence[str]) -> None:
         program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         if program is None:
             raise Missing("nginx is not installed (Debian's package of this name)")
         self.home, self.port, spare = home, free_port(), free_port()
-        nodes = [word for port in ports for word in ("--node", f"127.0.0.1:{port}")]
+        nodes = [word for address in addresses for word in ("--node", address)]
         text = run(sys.executable, "-m", "pidex", "service", "nginx", "--http", *nodes, folder)
         # One address sends everything here, faster than any client of a real one.
         text = text.replace("limit_req zone", "# limit_req zone")
@@ -160,25 +160,26 @@ class Cluster:
             'trusted_proxies = ["127.0.0.1"]\naccess_log = false\nwatch = "poll"\n'
         )
         self.ftp = [0 if bucket is None else free_port() for _ in range(nodes)]
-        self.nodes = [
-            Server(
-                *([self.folder] if bucket is None else []),
-                log=home / f"node{number}.log",
-                options=(
-                    "--config", str(self.settings), "--data", str(home / f"data{number}"), "--ftp-port",
-                    str(port), *options,
-                ),
-            )
-            for number, port in enumerate(self.ftp, 1)
-        ]  # fmt: skip
+        self.bucket = bucket
+        self.nodes = [self.node(number, options) for number in range(1, nodes + 1)]
         self.front: Front | None = None
 
-    def __enter__(self) -> Cluster:
+    def own(self, number: int, options: Sequence[str]) -> list[str]:
+        """What one node is told besides the settings of all."""
+        place = ["--config", str(self.settings), "--data", str(self.home / f"data{number}")]
+        return [*place, "--ftp-port", str(self.ftp[number - 1]), *options]
+
+    def node(self, number: int, options: Sequence[str]) -> Server:
+        """One node, not started yet."""
+        folders = [self.folder] if self.bucket is None else []
+        return Server(*folders, log=self.home / f"node{number}.log", options=self.own(number, options))
+
+    def __enter__(self) -> Self:
         try:
             self.people()
             for node in self.nodes:
                 node.start()
-            self.front = Front(self.home, self.folder, [node.port for node in self.nodes])
+            self.front = Front(self.home, self.folder, [node.url.partition("//")[2] for node in self.nodes])
         except BaseException:
             self.close()
             raise
@@ -247,9 +248,11 @@ class Cluster:
         node.start()
 
 
-def send(url: str, sample: samples.Sample, *, by: str = OWNER) -> Answer:
+def send(
+    url: str, sample: samples.Sample, *, by: str = OWNER, headers: Mapping[str, str] | None = None
+) -> Answer:
     """An upload as twine sends it."""
-    headers = {"Content-Type": MULTIPART, "Authorization": basic(by)}
+    headers = {"Content-Type": MULTIPART, "Authorization": basic(by), **(headers or {})}
     return fetch(f"{url}/legacy/", headers, method="POST", body=packed(fields_of(sample)))
 
 

@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from bench.ports import free_port
+from pidex.backends.objects.bucket import Place
 from tests.clients.environments import CLIENTS, make
 from tests.walks.server import until
 
@@ -58,6 +59,10 @@ class Seaweed:
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.ports['s3.port']}"
+
+    def place(self, prefix: str) -> Place:
+        """A prefix of its bucket, as settings name it."""
+        return Place(f"s3://{BUCKET}/{prefix}", self.endpoint, credentials=self.credentials)
 
     def start(self) -> None:
         """Start it; returns when it answers."""

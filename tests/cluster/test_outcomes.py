@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,13 @@ def house(tmp_path: Path, postgres_url: str) -> Iterator[House]:
 
 
 @contextmanager
-def broken(house: House, number: int, *, done: bool) -> Iterator[None]:
-    """The connection breaks at the writing commit of that number: the server has made it, or has not."""
+def broken(
+    house: House, number: int, *, done: bool, then: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """The connection breaks at the writing commit of that number: the server has made it, or has not.
+
+    `then` happens before anybody notices.
+    """
     engine: Any = house.pidex.catalogue._writer
     seen = 0
 
@@ -42,6 +47,7 @@ def broken(house: House, number: int, *, done: bool) -> Iterator[None]:
             if done:
                 conn.connection.driver_connection.commit()
             conn.connection.driver_connection.close()
+            then()
             raise exc.OperationalError("commit", {}, OSError("the connection is gone"))
 
     event.listen(engine, "commit", hook)
@@ -92,6 +98,23 @@ def test_what_was_only_announced_stands_in_nobodys_way(house: House, done: bool)
     assert upload(house).status == 200
     assert listed(house, "demo") == [FILENAME]
     assert left(house) == []
+
+
+def test_what_another_node_took_for_given_up_and_finished_is_confirmed_once_it_is_listed(
+    house: House,
+) -> None:
+    other = house.pidex.intake()
+
+    def bury() -> None:
+        assert other.recover("main", given_up=lambda _: True) == (1, 0)
+
+    with broken(house, 2, done=False, then=bury):
+        assert upload(house).status == 503  # it is admitted, and no page has it yet
+    assert left(house) == []
+    assert (house.folder / FILENAME).read_bytes() == DEMO[1]
+    house.pidex.reconciler().scan()
+    assert listed(house, "demo") == [FILENAME]
+    assert upload(house).status == 200
 
 
 def test_what_another_node_announces_is_left_alone(house: House, postgres_url: str) -> None:

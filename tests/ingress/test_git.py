@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import shutil
@@ -531,6 +532,31 @@ def test_what_a_kill_left_is_put_back_by_the_next_push(bench: Bench) -> None:
     other.push()
     bench.agrees()
     assert list(bench.lying()) == ["other-1.0-py3-none-any.whl"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_push_at_a_node_that_died_is_put_back_and_its_git_comes_too_late(bench: Bench, first: bool) -> None:
+    clone = Clone(bench, "clone")
+    if not first:
+        write(clone.folder, wheel("demo", "1.0"))
+        clone.push()
+        bench.agrees()
+    old, before = bench.tip(), bench.lying()
+    write(clone.folder, wheel("demo", "2.0"))
+    cut(bench, clone)
+    repository = bench.repositories.get("main")
+    record = repository.kept()
+    assert record is not None
+    repository.keep(dataclasses.replace(record, node="elsewhere"))
+    assert bench.pushes.repair("main", by=OPERATOR)["placed"] == 0
+    assert bench.lying() == before
+    bench.agrees()
+    # What git does at that node once its hook has said yes:
+    with pytest.raises(subprocess.CalledProcessError):
+        bench.git("update-ref", "refs/heads/main", "FETCH_HEAD", old or "0" * 40, cwd=bench.repository)
+    bench.agrees()
+    said = bench.git("log", "--format=%an: %s", "-1", "main", cwd=bench.repository)
+    assert said.strip() == "ann: A push that was cut is put back"
 
 
 def test_a_branch_that_moved_needs_no_putting_back(bench: Bench) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pidex.cli.service.running import SPARE_SECONDS, given, typed
-from pidex.config import Effective, Settings, flag, settings_fields
+from pidex.config import Effective, Settings, drop_boxes, flag, settings_fields
 
 #: The image that it is built on, the user in it, and where things lie.
 IMAGE, UID = "python:3.13-slim", 10001
@@ -31,9 +31,11 @@ class Container:
 def container(effective: list[Effective]) -> Container:
     """What was set, with files and folders where the container has them."""
     settings = Settings(**{each.name: each.value for each in effective})  # type: ignore[arg-type]
-    inside = [PACKAGES if n == 0 else f"{PACKAGES}-{n + 1}" for n in range(max(1, len(settings.folders)))]
+    least = 1 if settings.storage is None else 0
+    inside = [PACKAGES if n == 0 else f"{PACKAGES}-{n + 1}" for n in range(max(least, len(settings.folders)))]
     mounts = [(str(out), here, False) for out, here in zip(settings.folders, inside, strict=False)]
     arguments = [*inside, "--host", "0.0.0.0", "--port", str(PORT), "--data", DATA]  # noqa: S104
+    mounts += [(str(folder), str(folder), False) for folder in drop_boxes(settings)]
     metas = {field.name: meta for field, meta in settings_fields()}
     for each in effective:
         if each.name in _FILES and isinstance(each.value, Path):
@@ -48,7 +50,13 @@ def container(effective: list[Effective]) -> Container:
 
 def containerfile(inner: Container) -> str:
     """The file to build with, in a checkout of pidex."""
-    extra = " pyftpdlib pyopenssl" if inner.settings.ftp_port else ""
+    settings = inner.settings
+    extras = {
+        " pyftpdlib pyopenssl": settings.ftp_port,
+        " 'psycopg[binary]'": settings.catalogue,
+        " obstore": settings.storage,
+    }
+    extra = "".join(text for text, wanted in extras.items() if wanted)
     scheme = "https" if inner.settings.tls_cert is not None else "http"
     unverified = ", context=ssl._create_unverified_context()" if scheme == "https" else ""
     url = f"{scheme}://127.0.0.1:{PORT}{inner.settings.prefix}/-/health"
@@ -73,7 +81,7 @@ def containerfile(inner: Container) -> str:
         " && apt-get install -y --no-install-recommends git \\",
         " && rm -rf /var/lib/apt/lists/* \\",
         f" && useradd --system --uid {UID} --user-group --shell /usr/sbin/nologin --home-dir {DATA} pidex \\",
-        f" && install -d -o pidex -g pidex {PACKAGES} \\",
+        f" && install -d -o pidex -g pidex {' '.join([PACKAGES, *map(str, drop_boxes(settings))])} \\",
         f" && install -d -o pidex -g pidex -m 700 {DATA}",
         "COPY --from=build /opt/pidex /opt/pidex",
         f"USER {UID}:{UID}",

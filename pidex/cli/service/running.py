@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pidex.config import ENV_PREFIX, Settings, data_dir, explain, flag, served_folders, settings_fields
+from pidex.config import (
+    ENV_PREFIX,
+    Settings,
+    data_dir,
+    drop_boxes,
+    explain,
+    flag,
+    served_folders,
+    settings_fields,
+)
 
 #: Seconds beside the grace for downloads after which a service that does not stop is killed.
 SPARE_SECONDS = 12
@@ -46,6 +55,7 @@ class Running:
         """The folders in which pidex writes."""
         settings = self.settings
         yield from settings.folders
+        yield from drop_boxes(settings)
         if self.data is not None:
             yield self.data
         for file in (settings.log_file, settings.socket):
@@ -71,7 +81,7 @@ def running(flags: Mapping[str, object], environ: Mapping[str, str], user: str |
             arguments += typed(flag(field.name, meta), each.value)
     if settings.data is None or given(effective["data"].origin):
         arguments += ["--data", str(data.absolute())]
-    return Running(settings, _program(), tuple(arguments), data, user or _owner(folders[0]))
+    return Running(settings, _program(), tuple(arguments), data, user or _owner(*folders, data))
 
 
 def given(origin: str) -> bool:
@@ -96,9 +106,9 @@ def _program() -> tuple[str, ...]:
     return (str(script),) if script.exists() else (sys.executable, "-P", "-m", "pidex")
 
 
-def _owner(folder: Path) -> str:
-    """Whom a folder belongs to; the service's own user where that is root or nobody known."""
-    uid = folder.stat().st_uid
+def _owner(*folders: Path) -> str:
+    """Whom the first folder belongs to; the service's own user where that is root or nobody known."""
+    uid = next((folder.stat().st_uid for folder in folders if folder.exists()), 0)
     try:
         return pwd.getpwuid(uid).pw_name if uid else USER
     except KeyError:

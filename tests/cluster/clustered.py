@@ -1,0 +1,126 @@
+"""A pytest plugin (`-p tests.cluster.clustered`): every server that a test starts is a cluster.
+
+Three nodes over a database of their own in one PostgreSQL, behind nginx, with the test's folders, people and
+options. So the suites of one machine say of the cluster what they say of it: `scripts/cluster clients`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pidex.catalogue import copying
+from pidex.catalogue.engine import Catalogue
+from tests.cluster.nodes import Database, Front, Missing
+from tests.conftest import server_programs
+from tests.walks.server import Server
+
+NODES = 3
+
+
+class Nodes:
+    """The nodes behind one server of a test."""
+
+    def __init__(self, server: Server, database: Database, name: str) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="pidex-nodes-"))
+        database.server.command(f"create database {name}")
+        self.url = database.server.url(name)
+        options = [*server.command[server.command.index(str(server.port)) + 1 :]]
+        data = server.folders[0].parent / f".pidex-{server.folders[0].name}"
+        if "--data" in options:
+            at = options.index("--data")
+            data = Path(options[at + 1])
+            del options[at : at + 2]
+        if (data / "catalogue.db").exists():
+            with (
+                contextlib.closing(Catalogue.open(data / "catalogue.db")) as old,
+                contextlib.closing(Catalogue.open(self.url)) as new,
+            ):
+                copying.copy(old, new)
+        before = server.command[: server.command.index("-p")]
+        more = ["--catalogue", self.url, "--trusted-proxies", "127.0.0.1"]
+        self.nodes = [
+            Server(
+                log=self.home / f"node{number}.log",
+                options=["--data", str(self.home / f"data{number}"), *more, *options],
+                command=before,
+                environ=server.environ,
+            )
+            for number in range(NODES)
+        ]
+        self.server = server
+        self.front: Front | None = None
+
+    def start(self) -> None:
+        for node in self.nodes:
+            START(node)
+        front = self.front = Front(
+            self.home, self.server.folders[0], [f"127.0.0.1:{node.port}" for node in self.nodes]
+        )
+        self.server.port = front.port
+
+    def close(self) -> None:
+        if self.front is not None:
+            self.front.close()
+        for node in self.nodes:
+            KILL(node)
+
+    def log(self) -> str:
+        return "".join(LOG(node) for node in self.nodes)
+
+
+START, KILL, LOG = Server.start, Server.kill, Server.log
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Plugin(), "clustered")
+
+
+class Plugin:
+    """Has `Server` start nodes, for as long as the session runs."""
+
+    def __init__(self) -> None:
+        self.clusters: dict[int, Nodes] = {}
+        self.made = 0
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
+        programs = server_programs()
+        if programs is None:
+            raise Missing("no initdb in /usr/lib/postgresql/*/bin (Debian: postgresql)")
+        numbers = itertools.count()
+        with contextlib.closing(Database(programs)) as database, pytest.MonkeyPatch.context() as patched:
+
+            def start(server: Server) -> Server:
+                found = self.clusters[id(server)] = Nodes(server, database, f"nodes{next(numbers)}")
+                found.start()
+                self.made += 1
+                server.process = found.nodes[0].process
+                return server
+
+            def end(server: Server) -> None:
+                found = self.clusters.pop(id(server), None)
+                if found is None:
+                    KILL(server)
+                    return
+                said = found.log()
+                found.close()
+                server.log_path.write_text(said)
+                server.process = None
+
+            def log(server: Server) -> str:
+                found = self.clusters.get(id(server))
+                return LOG(server) if found is None else found.log()
+
+            for name, act in (("start", start), ("kill", end), ("stop", end), ("log", log)):
+                patched.setattr(Server, name, act)
+            result = yield
+        return result
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.write_line(f"{self.made} servers of these tests were clusters of {NODES} nodes")

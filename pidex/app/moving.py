@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pidex.app import upkeep
+from pidex.app import gits, upkeep
 from pidex.app.ground import catalogue_of
 from pidex.app.parts import Pidex, build
 from pidex.backends import staging
 from pidex.backends.cache import Cache
-from pidex.catalogue import moves, snapshots
+from pidex.catalogue import branches, moves, snapshots
 from pidex.catalogue.engine import Catalogue, address_of
 from pidex.config import Settings, data_dir, environment, load
 from pidex.core.errors import CatalogueError, ConfigError, Conflict, NotFound, PidexError
+from pidex.core.folder import filename_key
 from pidex.core.model import OPERATOR
 from pidex.indexing.indexes import FOLDER
+from pidex.intake.batch import index_of
 from pidex.moving import Mover, Outcome, Progress, Side
 from pidex.processes import DataLock
 from pidex.verify import Difference
 
+if TYPE_CHECKING:
+    from pidex.backends.git import Repository
+    from pidex.intake.branches import Branches
+
 #: Seconds that a push which is under way may keep a move waiting.
 PUSH_SECONDS = 60.0
-#: What is kept of damaged files, and of uploads.
+#: What is kept of damaged files.
 ASIDE = "quarantine"
+#: By whom a pack is said to have come that has a whole repository, and what is read at once.
+BY, PIECE_BYTES = "pidex", 1024 * 1024
 
 
 def settled(target: str, source: Settings, environ: Mapping[str, str]) -> Settings:
@@ -67,12 +78,12 @@ def move(
     """
     with _source(source) as old, _target(source, target, old.data) as new:
         parts = _Beside(old, new)
-        parts.check()
         step("mirror")
         parts.mirror()
         mover = Mover(
-            _side(old), _side(new), old.clock, secrets.token_hex(8), paths={}, step=step, progress=progress
-        )
+            _side(old), _side(new), old.clock, secrets.token_hex(8),
+            paths=parts.paths, step=step, progress=progress,
+        )  # fmt: skip
         return mover.run(parts.carry, lambda: _differences(old, new))
 
 
@@ -147,7 +158,9 @@ def _differences(old: Pidex, new: Pidex) -> Sequence[str]:
 
     def found(pidex: Pidex) -> dict[tuple[str, str], Difference]:
         pidex.lineages()
-        differences = upkeep.verifier(pidex).verify(by=OPERATOR).differences
+        objects = _side(pidex).objects
+        with objects.seen() if objects is not None else nullcontext():
+            differences = upkeep.verifier(pidex).verify(by=OPERATOR).differences
         return {(each.code, each.subject): each for each in differences}
 
     there = found(new)
@@ -161,17 +174,17 @@ class _Beside:
     def __init__(self, old: Pidex, new: Pidex) -> None:
         self._old, self._new = old, new
         self._apart = old.data.resolve() != new.data.resolve()
+        self._branches = gits.branches(old)
         self._shared = old.shared.resolve() != new.shared.resolve()
 
-    def check(self) -> None:
-        """Raise `Conflict` for what cannot come along."""
-        into = self._new.storage.bucket is not None and not self._new.storage.folders
-        repositories = self._old.repositories().list()
-        if into and repositories:
-            raise Conflict(
-                f"The index {repositories[0]} has a git repository, which a folder needs: give the target"
-                f" `folders`, or disable it by `pidex git disable {repositories[0]}` first."
-            )
+    def paths(self) -> Mapping[str, Mapping[str, str]]:
+        """Where branches of indexes in the bucket have their files: a folder has them there, too."""
+        found = {}
+        for index in self._branches.list():
+            repository = self._branches.refresh(index)
+            tree = sorted(repository.tree(repository.tip()), key=lambda path: (-path.count("/"), path))
+            found[index] = {filename_key(path): path for path in tree}
+        return found
 
     def mirror(self) -> None:
         """Have the files of upstreams at the target, too: linked, or copied to another file system."""
@@ -189,8 +202,8 @@ class _Beside:
         self.mirror()
         if self._apart:
             self._expendable()
+        self._repositories()
         if self._shared:
-            self._repositories()
             for path in sorted((self._old.shared / ASIDE).rglob("*")):
                 there = self._new.shared / path.relative_to(self._old.shared)
                 if path.is_file() and not there.exists():
@@ -212,14 +225,48 @@ class _Beside:
 
     def _repositories(self) -> None:
         """Each when no push to it is under way; none comes to anything meanwhile."""
-        old, new = self._old.repositories(), self._new.repositories()
+        old, new, there = self._old.repositories(), self._new.repositories(), gits.branches(self._new)
         for index in old.list():
             with old.lock(index, seconds=PUSH_SECONDS):
-                fresh = new.folder / f"{index}.new"
-                shutil.rmtree(fresh, ignore_errors=True)
-                shutil.copytree(old.path(index), fresh, symlinks=True)
-                shutil.rmtree(new.path(index), ignore_errors=True)
-                fresh.rename(new.path(index))
+                if there.holds(index):
+                    self._pack(index, old.get(index), there)
+                elif self._shared:
+                    fresh = new.folder / f"{index}.new"
+                    shutil.rmtree(fresh, ignore_errors=True)
+                    shutil.copytree(old.path(index), fresh, symlinks=True)
+                    shutil.rmtree(new.path(index), ignore_errors=True)
+                    fresh.rename(new.path(index))
+        for index in self._branches.list():
+            repository = self._branches.refresh(index)
+            if there.holds(index):
+                if self._old.storage.bucket != self._new.storage.bucket:
+                    self._pack(index, repository, there)
+                continue
+            shutil.rmtree(new.path(index), ignore_errors=True)
+            fresh_one, tip = new.create(index, gits.hook(self._new, index)), repository.tip()
+            if tip is not None:
+                with repository.packed(None, tip) as path, path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    file.seek(0)
+                    fresh_one.take(iter(partial(file.read, PIECE_BYTES), b""), digest)
+                fresh_one.point(tip, None)
+            with self._new.catalogue.steer() as conn:
+                branches.forget(conn, index_of(conn, index).id)
+
+    def _pack(self, index: str, repository: Repository, there: Branches) -> None:
+        """Have all that leads to a branch in the target's bucket as one pack."""
+        tip, at = repository.tip(), int(self._old.clock() * 1_000_000)
+        with ExitStack() as stack:
+            packs = []
+            if tip is not None:
+                packs = [stack.enter_context(repository.packed(None, tip))]
+            brought = there.store(packs)
+        with self._new.catalogue.steer() as conn:
+            number = index_of(conn, index).id
+            branches.forget(conn, number)
+            branches.enable(conn, number)
+            if tip is not None:
+                branches.move(conn, number, None, tip, brought, by=BY, at=at)
 
 
 def _copy(path: Path, there: Path) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    delete,
     insert,
     select,
     update,
@@ -129,3 +130,9 @@ def move(
         update(branches).where(branches.c.index_id == index_id).values(tip=new, packs=there.packs + len(rows))
     )
     return True
+
+
+def forget(conn: Connection, index_id: int) -> None:
+    """Have no branch of an index any more: it lies elsewhere."""
+    for table in (packs, branches):
+        conn.execute(delete(table).where(table.c.index_id == index_id))

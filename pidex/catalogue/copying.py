@@ -102,7 +102,7 @@ def differing(old: Connection, new: Connection, *, moved: bool, members: int | N
 
     `members`: how many names are earlier ones at the target, and none of its members.
     """
-    apart = {"places", "problems"} if moved else set()
+    apart = {"places", "problems", "branches", "packs"} if moved else set()
     if members:
         apart |= {"admissions", "superseded"}
     for table in tables.metadata.sorted_tables:

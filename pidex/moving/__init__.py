@@ -61,7 +61,7 @@ class Mover:
        on the target, from then on none takes changes at the source: at no moment do both.
 
     A cut before 4 leaves the source as it was; the next run finds in the target whose it is, and goes on.
-    `paths`: where the git branches of indexes have their files.
+    `paths`: where git branches have files, by index and casefolded name.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Mover:
         clock: Clock,
         holder: str,
         *,
-        paths: Mapping[str, Mapping[str, str]],
+        paths: Callable[[], Mapping[str, Mapping[str, str]]] = dict,
         step: Step = lambda _name: None,
         progress: Progress = lambda _done, _all: None,
     ) -> None:
@@ -168,7 +168,7 @@ class Mover:
     def _routes(self) -> Sequence[Route]:
         with self._source.catalogue.read() as conn:
             every = indexes.list(conn)
-        found = routes(self._source, self._target, every, self._paths)
+        found = routes(self._source, self._target, every, self._paths())
         for route in found:
             for folder in route.folders if route.way is Way.FOLDER else ():
                 os.makedirs(folder, exist_ok=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pidex.app import moving
+from pidex import app
+from pidex.app import gits, moving
 from pidex.catalogue import admissions, moves
 from pidex.catalogue.engine import Catalogue
 from pidex.config import Settings, load
@@ -121,6 +122,30 @@ def test_nothing_is_written_while_it_is_carried_over(tmp_path: Path) -> None:
 
         assert moved(house, tmp_path / "new", write).done
     assert refused == ["rest", "rows", "also", "verify", "switch", "open"]
+
+
+def test_a_branch_goes_into_a_bucket_and_back_to_its_paths(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with House(tmp_path / "old", OTHER) as house:
+        samples.write(house.folder / "by hand", NEXT)
+        samples.write(house.folder / "pushed", DEMO)
+        house.scan()
+        repository = house.pidex.repositories().create("main", ["true"])
+        blob = (f"pushed/{DEMO[0]}", len(DEMO[1]), iter([DEMO[1]]))
+        repository.commit_files([blob], by="ann", message="first", now=1.0)
+        before, tip = answers(house), repository.tip()
+        there = load({"storage": f"file://{tmp_path}/bucket", "data": str(tmp_path / "there")}, {})
+        assert moving.move(house.source.settings(), there).ways == {"main": "bucket"}
+    with closing(app.build(there, {})) as pidex:
+        assert gits.branches(pidex).refresh("main").tip() == tip
+        assert not pidex.verifier().verify(deep=True, by=OPERATOR).differences
+    assert moving.move(there, place(tmp_path / "back")).ways == {"main": "folder"}
+    with House(tmp_path / "back") as other:
+        assert answers(other) == before
+        lying = {str(path.relative_to(other.folder)) for path in other.folder.rglob("*.*") if path.is_file()}
+        assert lying == {f"pushed/{DEMO[0]}", NEXT[0], OTHER[0]}
+        assert other.pidex.repositories().get("main").tip() == tip
+        assert not other.pidex.verifier().verify(deep=True, by=OPERATOR).differences
 
 
 def test_what_was_moved_can_be_taken_back(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -92,6 +93,7 @@ class Objects(Storage):
         self.store, self._members, self._redirect = bucket, members, redirect
         self.reader = Reader(bucket, folder, cache)
         self._roots: dict[int, str] = {}
+        self._seen: Mapping[str, int] | None = None
 
     @property
     def roots(self) -> Mapping[int, str]:
@@ -172,7 +174,7 @@ class Objects(Storage):
 
     def kept(self, sha256: str) -> Stat | None:
         """The stat of the object with a hash, or None."""
-        size = self.store.size(key_of(sha256))
+        size = self.store.size(key_of(sha256)) if self._seen is None else self._seen.get(sha256)
         return None if size is None else stat_of(sha256, size)
 
     def kept_path(self, sha256: str) -> str:
@@ -327,6 +329,15 @@ class Objects(Storage):
             sha256 = item.key.rpartition("/")[2]
             if len(sha256) == 64 and sha256.startswith(shard):
                 yield sha256, item.size
+
+    @contextmanager
+    def seen(self) -> Iterator[None]:
+        """Have `kept` answer out of one listing, in place of asking for each, until the block ends."""
+        self._seen = dict(self.list_objects())
+        try:
+            yield
+        finally:
+            self._seen = None
 
     def drop(self, sha256s: Iterable[str]) -> None:
         """Delete objects for good. For who has made sure that no name has them, or can come to."""

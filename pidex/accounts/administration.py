@@ -17,7 +17,7 @@ from pidex.accounts.views import (
     token_view,
     user_view,
 )
-from pidex.catalogue import audit, grants, groups, indexes, rights, sessions, tokens, users
+from pidex.catalogue import audit, grants, groups, indexes, rights, sessions, tokens, users, uses
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.catalogue.expendable import Expendable
 from pidex.core import people
@@ -241,8 +241,10 @@ class Administration:
         """The tokens of a user, or of all. Users see their own."""
         if user is None or identity(user) != by.name or not self._whole(by):
             self._administrator(by)
-        used = {} if self._expendable is None else self._expendable.uses()
+        alone = self._catalogue.path is not None
+        used = self._expendable.uses() if alone and self._expendable is not None else {}
         with self._catalogue.read() as conn:
+            used = used if alone else uses.list(conn)
             found = tokens.list(conn, None if user is None else identity(user))
         return [token_view(token, self._at(), used.get(token.id)) for token in found]
 

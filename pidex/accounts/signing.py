@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from pidex.accounts import hashing
 from pidex.accounts.guessing import SharedThrottle
 from pidex.accounts.htpasswd import PasswordFile
 from pidex.accounts.rights import Rights, Stamp
-from pidex.catalogue import groups, tokens, users
+from pidex.catalogue import groups, tokens, users, uses
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.catalogue.expendable import Expendable
 from pidex.catalogue.probe import Probe
@@ -239,7 +240,12 @@ class Accounts:
         if len(self._noted) >= NOTED_LIMIT:
             self._noted.clear()
         self._noted[token_id] = now
-        self._expendable.note_use(token_id, int(now * 1_000_000))
+        at = int(now * 1_000_000)
+        if self._catalogue.path is not None:
+            self._expendable.note_use(token_id, at)
+            return
+        with suppress(PidexError), self._catalogue.beside() as conn:  # for all nodes
+            uses.note(conn, token_id, at)
 
     def _recall(self, mark: bytes, stamp: tuple[int, int]) -> Principal | None:
         known = self._memory.get(mark)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import ftplib
 import io
+import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
 from pidex.catalogue import grants
 from pidex.core.permissions import Grant, Role
 from tests import samples
+from tests.clients.environments import CLIENTS, Unavailable, make
+from tests.clients.installers import KINDS
+from tests.clients.publishers import TOOLS
 from tests.cluster import nodes
 from tests.cluster.nodes import OWNER, PASSWORD, Cluster, Missing
-from tests.cluster.seaweed import BUCKET, Seaweed
+from tests.cluster.seaweed import Seaweed
+from tests.conftest import POSTGRES_USER
 from tests.samples import Sample
-from tests.walks.server import Server, until
+from tests.walks.server import Server, fetch, run, until
 from tests.walks.test_git_push import Clone
 
 pytest.importorskip("obstore", reason="NOT TESTED: the extra s3 is not installed")
@@ -34,11 +42,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, seaweed: Seaweed) -> Iterator[Cluster]:
     pytest.importorskip("psycopg", reason="NOT TESTED on PostgreSQL: psycopg is not installed")
-    from pidex.backends.objects.bucket import Place
-
-    place = Place(f"s3://{BUCKET}/ingress", seaweed.endpoint, credentials=seaweed.credentials)
     try:
-        made = Cluster(tmp_path_factory.mktemp("ingress"), bucket=place)
+        made = Cluster(tmp_path_factory.mktemp("ingress"), bucket=seaweed.place("ingress"))
     except Missing as reason:
         pytest.skip(f"NOT TESTED: {reason}")
     with made:
@@ -78,17 +83,16 @@ def test_what_is_pushed_to_any_node_is_everywhere(cluster: Cluster, tmp_path: Pa
 def test_a_push_is_not_lost_with_the_node_that_took_it(cluster: Cluster, tmp_path: Path) -> None:
     clone = Clone(remote(cluster.url), tmp_path / "clone")
     took, others = cluster.nodes[2], cluster.nodes[:2]
-    for version in ("1.0", "1.1"):
-        sample = clone.write(samples.wheel("survives", version))
-        clone.push(remote(took))
-        took.kill()
-        everywhere(cluster, sample, "survives")
-        # The others have the branch, too: they take what comes after.
-        after = clone.write(samples.wheel("survives", f"{version}.1"))
-        clone.push(remote(others[0]))
-        everywhere(cluster, after, "survives")
-        took.start()
-        everywhere(cluster, after, "survives")
+    sample = clone.write(samples.wheel("survives", "1.0"))
+    clone.push(remote(took))
+    took.kill()
+    everywhere(cluster, sample, "survives")
+    # The others have the branch, too: they take what comes after.
+    after = clone.write(samples.wheel("survives", "1.1"))
+    clone.push(remote(others[0]))
+    everywhere(cluster, after, "survives")
+    took.start()
+    everywhere(cluster, after, "survives")
     assert Clone(remote(took), tmp_path / "other").names() == clone.names()
 
 
@@ -159,6 +163,70 @@ def test_another_node_empties_the_drop_box_of_one_that_died(cluster: Cluster) ->
     everywhere(cluster, sample, "fail-over")
     assert cluster.holder("drop:") is not former
     former.start()
+
+
+def test_every_node_knows_when_a_token_was_last_used(cluster: Cluster) -> None:
+    text = cluster.pidex(cluster.nodes[0], "token", "create", OWNER, "--upload").split()
+    [token] = {word for word in text if word.startswith("pidex_")}
+    tokens = json.loads(cluster.pidex(cluster.nodes[1], "token", "list", "--json"))
+    assert [each["used"] for each in tokens] == [None]
+    headers = {"Authorization": "Basic " + base64.b64encode(f"__token__:{token}".encode()).decode()}
+    sample = samples.wheel("by_token", "1.0")
+    answer = nodes.send(cluster.nodes[2].url, sample, headers=headers)
+    assert answer.status == 200
+    [found] = json.loads(cluster.pidex(cluster.nodes[1], "token", "list", "--json"))
+    assert found["used"] is not None
+
+
+@pytest.mark.parametrize("tool", ["twine", "uv"])
+def test_real_clients_send_and_install_through_nginx(cluster: Cluster, tmp_path: Path, tool: str) -> None:
+    """The short form: `scripts/cluster clients` runs all clients against nodes."""
+    program, kind = TOOLS[tool]
+    for name in {program, "pip", "uv"}:
+        try:
+            make(CLIENTS[name])
+        except Unavailable as reason:
+            pytest.skip(str(reason))
+    homes = iter(tmp_path / str(number) for number in range(3))
+    publisher = kind(KINDS[program](CLIENTS[program], made(next(homes))), cluster.url, tool)
+    paths = publisher.make(f"by-{tool}")
+    publisher.publish(paths, OWNER, PASSWORD)
+    for name in ("pip", "uv"):
+        installer = KINDS[name](CLIENTS[name], made(next(homes)))
+        assert installer.install(f"{cluster.url}/simple/", f"by-{tool}") == {f"by-{tool}": "1.0"}
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_a_dump_of_the_database_and_the_bucket_are_a_backup(cluster: Cluster, tmp_path: Path) -> None:
+    gone, late = samples.wheel("gone", "1.0"), samples.wheel("late", "1.0")
+    assert nodes.send(cluster.url, gone).status == 200
+    clone = Clone(remote(cluster.url), tmp_path / "clone")
+    server, dump = cluster.database.server, cluster.database.folder / "pidex.dump"
+    at, user = str(cluster.database.folder), ("-U", POSTGRES_USER)
+    server._run("pg_dump", "-h", at, *user, "-Fc", "-f", str(dump), "pidex")
+
+    clone.write(samples.wheel("late_by_git", "1.0"))
+    clone.push(remote(cluster.url))
+    assert nodes.send(cluster.url, late).status == 200
+    assert nodes.change(cluster.url, "DELETE", f"gone/files/{gone[0]}").status == 200
+
+    server.command("create database restored")
+    server._run("pg_restore", "-h", at, *user, "--exit-on-error", "-d", "restored", str(dump))
+    settings = tmp_path / "restored.toml"
+    settings.write_text(cluster.settings.read_text().replace(cluster.database.url, server.url("restored")))
+    options = ["--config", str(settings), "--data", str(tmp_path / "data")]
+    run(sys.executable, "-m", "pidex", "verify", *options)
+    with Server(log=tmp_path / "log", options=options) as node:
+        [listed] = nodes.listing(node.url, "gone")[1]
+        answer = fetch(urljoin(f"{node.url}/simple/gone/", str(listed["url"])))
+        assert (answer.status, answer.body) == (200, gone[1])
+        assert nodes.names(node.url, "late") == nodes.names(node.url, "late-by-git") == []
+        then = Clone(remote(node), tmp_path / "then")
+        assert {*clone.names()} - {*then.names()} == {"late_by_git-1.0-py3-none-any.whl"}
 
 
 def test_nothing_of_all_that_is_damaged(cluster: Cluster) -> None:

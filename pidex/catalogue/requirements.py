@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from pidex.core.errors import CatalogueError
+from pidex.core.sentences import said
 
 #: The oldest server that works, as it numbers itself.
 OLDEST = 14
@@ -37,39 +38,51 @@ def faults(conn: Connection) -> Iterator[Fault]:
     """What the server behind a connection lacks, the worst first."""
     found = conn.execute(_ASK).one()
     if found.version < OLDEST * 10_000:
-        yield Fault(True, f"PostgreSQL is {found.name}.", f"Version {OLDEST} is the oldest that works.")
+        yield Fault(
+            True,
+            said("PostgreSQL is %(name)s.", name=found.name),
+            said("Version %(oldest)s is the oldest that works.", oldest=OLDEST),
+        )
     if found.encoding != "UTF8":
         yield Fault(
             True,
-            f"The database has the encoding {found.encoding}.",
-            "Make one with `create database pidex template template0 encoding 'UTF8'`.",
+            said("The database has the encoding %(encoding)s.", encoding=found.encoding),
+            said("Make one with `create database pidex template template0 encoding 'UTF8'`."),
         )
     if found.standby or found.read_only == "on":
         yield Fault(
-            True, "The database cannot be written: it is a standby, or read-only.", "Name the primary."
+            True,
+            said("The database cannot be written: it is a standby, or read-only."),
+            said("Name the primary."),
         )
     if found.schema is None or not found.creates:
         yield Fault(
             True,
-            "The user may not make tables there.",
-            "Let the user own the database, or run `grant create, usage on schema public to NAME`.",
+            said("The user may not make tables there."),
+            said("Let the user own the database, or run `grant create, usage on schema public to NAME`."),
         )
     if found.commits == "off":
         yield Fault(
             True,
-            "synchronous_commit is off: what was confirmed would be lost with the server.",
-            "Set it to on, in postgresql.conf or by `alter role NAME set synchronous_commit = on`.",
+            said("synchronous_commit is off: what was confirmed would be lost with the server."),
+            said("Set it to on, in postgresql.conf or by `alter role NAME set synchronous_commit = on`."),
         )
     for name, value in (("fsync", found.fsync), ("full_page_writes", found.pages)):
         if value == "off":
             yield Fault(
-                False, f"{name} is off: a loss of power may damage the database.", f"Set {name} to on."
+                False,
+                said("%(name)s is off: a loss of power may damage the database.", name=name),
+                said("Set %(name)s to on.", name=name),
             )
     if found.connections < 4 * CONNECTIONS:
         yield Fault(
             False,
-            f"The server takes {found.connections} connections; a process of a node may have {CONNECTIONS}.",
-            "Raise max_connections: a node has one process for each worker, and one more.",
+            said(
+                "The server takes %(connections)s connections; a process of a node may have %(most)s.",
+                connections=found.connections,
+                most=CONNECTIONS,
+            ),
+            said("Raise max_connections: a node has one process for each worker, and one more."),
         )
 
 

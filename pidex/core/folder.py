@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pidex.core.interfaces import KeptFile
 from pidex.core.model import DEFAULT_INDEX, Admission, Entry, Place, PlaceState, Problem, Stat
+from pidex.core.sentences import said
 
 #: A path of an index's folders: which root, and where below it. What a listing is compared by.
 Key = tuple[int, str]
@@ -313,8 +314,10 @@ def _elected(
 def _fixed(places: Sequence[Place], admission: Admission | None) -> tuple[Withholding, ...]:
     if admission is None:
         return ()
-    reason = (
-        f"this index is immutable and {admission.filename} was admitted with other bytes "
-        f"(sha256 {admission.sha256[:12]}...): give the new bytes a new version"
+    reason = said(
+        "this index is immutable and %(filename)s was admitted with other bytes (sha256 %(sha256)s...):"
+        " give the new bytes a new version",
+        filename=admission.filename,
+        sha256=admission.sha256[:12],
     )
     return tuple(Withholding(place, reason) for place in places if place.sha256 != admission.sha256)

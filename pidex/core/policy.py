@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pidex.core import names
 from pidex.core.licences import accepts, matches
 from pidex.core.model import File, PackageType, Withholding
+from pidex.core.sentences import said
 from pidex.core.tags import Wanted, platforms_of, runs_on
 from pidex.core.terms import Term
 
@@ -121,7 +122,9 @@ def judge(rules: Rules, files: Sequence[File], at: Circumstances) -> Judgement:
     for file in files:
         hold = next((each for each in at.holds if each.covers(file)), None)
         if hold is not None:
-            held[file.filename] = Withholding(file, "hold", f"it is quarantined here: {hold.reason}")
+            held[file.filename] = Withholding(
+                file, "hold", said("it is quarantined here: %(reason)s", reason=hold.reason)
+            )
             continue
         if rules.scope == "upstream" and not file.origin:
             continue
@@ -183,52 +186,58 @@ _Reason = tuple[str, float | None]
 
 def _denied(rules: Rules, file: File, _at: Circumstances) -> _Reason | None:
     term = _covering(rules.deny, file)
-    return None if term is None else (f"{term} is denied", None)
+    return None if term is None else (said("%(term)s is denied", term=term), None)
 
 
 def _unlisted(rules: Rules, file: File, _at: Circumstances) -> _Reason | None:
     if not rules.allow or _covering(rules.allow, file) is not None:
         return None
-    return "only listed names and versions are allowed, and it is none of them", None
+    return said("only listed names and versions are allowed, and it is none of them"), None
 
 
 def _unconstrained(rules: Rules, file: File, _at: Circumstances) -> _Reason | None:
     spoken = [term for term in rules.constraints if term.names(file.project)]
     broken = next((term for term in spoken if not term.covers(file.project, file.version)), None)
     if broken is not None:
-        return f"the constraints say {broken}", None
+        return said("the constraints say %(term)s", term=broken), None
     if rules.constrained and not spoken:
-        return "no constraint names its project", None
+        return said("no constraint names its project"), None
     return None
 
 
 def _frozen(rules: Rules, file: File, _at: Circumstances) -> _Reason | None:
     if rules.freeze_at is None or 0 <= file.upload_time <= rules.freeze_at:
         return None
-    return f"the index is frozen at {_moment(rules.freeze_at / _US)}, and it is younger", None
+    moment = _moment(rules.freeze_at / _US)
+    return said("the index is frozen at %(moment)s, and it is younger", moment=moment), None
 
 
 def _young(rules: Rules, file: File, at: Circumstances) -> _Reason | None:
     if not rules.min_age:
         return None
     if file.upload_time < 0:
-        return "its age is not known, and a least age is asked for", None
+        return said("its age is not known, and a least age is asked for"), None
     opens = file.upload_time / _US + rules.min_age
     if opens <= at.now:
         return None
-    return f"it is younger than {_span(rules.min_age)}: it opens at {_moment(opens)}", opens
+    text = said(
+        "it is younger than %(span)s: it opens at %(moment)s",
+        span=_span(rules.min_age),
+        moment=_moment(opens),
+    )
+    return text, opens
 
 
 def _early(rules: Rules, file: File, _at: Circumstances) -> _Reason | None:
     if rules.prereleases or not names.is_prerelease(file.version):
         return None
-    return "it is a pre-release", None
+    return said("it is a pre-release"), None
 
 
 def _of_type(rules: Rules, file: File, _at: Circumstances) -> _Reason | None:
     if not rules.types or file.packagetype.value in rules.types:
         return None
-    return f"only {', '.join(sorted(rules.types))} are shown", None
+    return said("only %(kinds)s are shown", kinds=", ".join(sorted(rules.types))), None
 
 
 def _of_platform(rules: Rules, file: File, _at: Circumstances) -> _Reason | None:
@@ -236,7 +245,7 @@ def _of_platform(rules: Rules, file: File, _at: Circumstances) -> _Reason | None
         return None
     if platforms_of(file.filename, rules.platforms):
         return None
-    return f"only wheels for {', '.join(rules.platforms)} are shown", None
+    return said("only wheels for %(platforms)s are shown", platforms=", ".join(rules.platforms)), None
 
 
 def _of_python(rules: Rules, file: File, _at: Circumstances) -> _Reason | None:
@@ -244,13 +253,14 @@ def _of_python(rules: Rules, file: File, _at: Circumstances) -> _Reason | None:
         runs_on(file.filename, file.packagetype, file.requires_python, wanted) for wanted in rules.pythons
     ):
         return None
-    return f"it runs on none of Python {', '.join(map(str, rules.pythons))}", None
+    return said("it runs on none of Python %(pythons)s", pythons=", ".join(map(str, rules.pythons))), None
 
 
 def _large(rules: Rules, file: File, _at: Circumstances) -> _Reason | None:
     if not rules.max_size or file.size <= rules.max_size:
         return None
-    return f"it has {file.size:,} bytes, and {rules.max_size:,} are allowed", None
+    sizes = {"size": f"{file.size:,}", "most": f"{rules.max_size:,}"}
+    return said("it has %(size)s bytes, and %(most)s are allowed", **sizes), None
 
 
 def _licensed(rules: Rules, file: File, at: Circumstances) -> _Reason | None:
@@ -258,11 +268,11 @@ def _licensed(rules: Rules, file: File, at: Circumstances) -> _Reason | None:
         return None
     found = at.licence(file)
     if not found:
-        return None if rules.licence_unknown else ("its licence is not known", None)
+        return None if rules.licence_unknown else (said("its licence is not known"), None)
     if not accepts(found, lambda licence: not matches(licence, rules.licences_denied)):
-        return f"its licence ({found[:80]}) is denied", None
+        return said("its licence (%(licence)s) is denied", licence=found[:80]), None
     if rules.licences and not accepts(found, lambda licence: matches(licence, rules.licences)):
-        return f"its licence ({found[:80]}) is not among the allowed ones", None
+        return said("its licence (%(licence)s) is not among the allowed ones", licence=found[:80]), None
     return None
 
 
@@ -288,7 +298,7 @@ def _older(rules: Rules, candidates: Iterable[File], at: Circumstances) -> Mappi
     candidates = [file for file in candidates if rules.scope == "all" or file.origin]
     releases = {names.canonical_version(file.version): file.version for file in candidates}
     newest = sorted(releases, key=lambda each: names.version_key(releases[each]))[-rules.keep_latest :]
-    why = f"only the newest {rules.keep_latest} releases are shown"
+    why = said("only the newest %(number)s releases are shown", number=rules.keep_latest)
     return {
         file.filename: Withholding(file, "keep_latest", why)
         for file in candidates
@@ -304,7 +314,7 @@ def _covering(terms: Sequence[Term], file: File) -> Term | None:
 def _span(seconds: int) -> str:
     days, rest = divmod(seconds, 86_400)
     if days and not rest:
-        return f"{days} day{'s' * (days != 1)}"
+        return said("1 day") if days == 1 else said("%(days)s days", days=days)
     hours, rest = divmod(seconds, 3_600)
     return f"{hours} h" if hours and not rest else f"{seconds} s"
 

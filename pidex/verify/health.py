@@ -16,6 +16,7 @@ from pidex.catalogue.engine import Catalogue
 from pidex.core.errors import PidexError
 from pidex.core.folder import roots_of
 from pidex.core.interfaces import Clock, Storage
+from pidex.core.sentences import said
 from pidex.verify import scrub
 
 #: What was found is told again for so long, in seconds: whoever asks often costs nothing.
@@ -93,18 +94,26 @@ class Health:
                         return Check(
                             "reconciler",
                             "fail",
-                            f"The folders of {index.name} are not followed: see the log.",
+                            said("The folders of %(index)s are not followed: see the log.", index=index.name),
                         )
         except PidexError as error:
             return Check("catalogue", "fail", str(error))
         except Exception as error:
-            return Check("catalogue", "fail", f"The catalogue cannot be understood: {type(error).__name__}.")
+            return Check(
+                "catalogue",
+                "fail",
+                said("The catalogue cannot be understood: %(error)s.", error=type(error).__name__),
+            )
         return Check("catalogue", "ok")
 
     def _folders(self) -> Check:
         for folder in [*self._storage.folders.values()]:
             if not os.path.isdir(folder) or not os.access(folder, os.R_OK | os.X_OK):
-                return Check("folders", "fail", f"The folder {folder} is missing or cannot be read.")
+                return Check(
+                    "folders",
+                    "fail",
+                    said("The folder %(folder)s is missing or cannot be read.", folder=folder),
+                )
         return Check("folders", "ok")
 
     def _space(self) -> Check:
@@ -119,7 +128,11 @@ class Health:
                 return Check(
                     "space",
                     "fail",
-                    f"Less than {self._reserve // 1024**2} MiB are free for {folder}: free some.",
+                    said(
+                        "Less than %(room)s MiB are free for %(folder)s: free some.",
+                        room=self._reserve // 1024**2,
+                        folder=folder,
+                    ),
                 )
         return Check("space", "ok")
 
@@ -129,7 +142,11 @@ class Health:
                 file.write(b"!")
                 file.flush()
         except OSError as error:
-            return Check("disk", "fail", f"{self._data} cannot be written: {error.strerror}.")
+            return Check(
+                "disk",
+                "fail",
+                said("%(path)s cannot be written: %(reason)s.", path=self._data, reason=error.strerror),
+            )
         return Check("disk", "ok")
 
     def _bytes(self) -> Check:
@@ -137,8 +154,11 @@ class Health:
         state, aside = scrub.read(self._data / scrub.NAME), self._quarantine.count()
         if not aside and not state.damaged:
             return Check("scrub", "ok")
-        last = f" The last: {state.damaged[-1]}" if state.damaged else ""
-        reason = (
-            f"{aside} damaged files are in {self._quarantine.folder}: look at their notes, then remove them."
+        reason = said(
+            "%(number)s damaged files are in %(folder)s: look at their notes, then remove them.",
+            number=aside,
+            folder=self._quarantine.folder,
         )
-        return Check("scrub", "warn", reason + last)
+        if state.damaged:
+            reason = said("%(what)s The last: %(damage)s", what=reason, damage=state.damaged[-1])
+        return Check("scrub", "warn", reason)

@@ -20,12 +20,22 @@ import pidex
 from pidex.web.ui.language import DEFAULT, DOMAIN, LANGUAGES, LOCALE, chosen, translations
 
 ROOT = Path(pidex.__file__).parent
+SAYING = (
+    "core/reasons",
+    "core/layers",
+    "core/policy",
+    "core/folder",
+    "catalogue/requirements",
+    "resolver/**",
+    "doctor/**",
+    "verify/health",
+)
 METHODS = [
     ("web/templates/**.html", "jinja2"),
     ("core/setups.py", "python"),
     ("web/ui/**.py", "python"),
     # Whatever says why something is so; see core/sentences.py.
-    *((f"{place}.py", "python") for place in ("core/reasons", "core/layers", "resolver/**", "doctor/**")),
+    *((f"{place}.py", "python") for place in SAYING),
 ]
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "phrase": None, "said": None}
 OTHERS = [tag for tag in LANGUAGES if tag != DEFAULT]

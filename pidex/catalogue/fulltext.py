@@ -20,6 +20,9 @@ _LOCK: Final = 7_095_340
 #: What words weigh by where they stand: README, keywords, summary, name. As in search.db.
 _WEIGHTS: Final = "{0.083, 0.333, 0.333, 1}"
 
+#: Characters of a word that is looked for, and of a name that is needed: PostgreSQL refuses longer ones.
+_WORD_CHARS: Final = 200
+
 #: The number in the names is that of these tables' form: another one makes tables of its own beside them.
 _TABLES: Final = """
 create table search1_state (one int primary key check (one = 1), serial bigint not null, cursor text);
@@ -241,13 +244,15 @@ def _row(index: str, document: Document) -> Mapping[str, Any]:
     d = document
     values = (index, d.project, d.name, d.version, d.summary, d.origin, d.status, d.updated)
     row: dict[str, Any] = {**dict(zip(COLUMNS.split(", "), values, strict=True)), "kind": finds.kind_text(d)}
-    told = {"a": f"{d.name} {d.project}", "b": d.summary, "c": d.keywords, "d": d.body[:MAX_BODY]}
+    told = {"a": f"{d.name} {d.project}", "b": d.summary, "c": d.keywords, "d": d.body}
     plain = {name: _plain(value) if isinstance(value, str) else value for name, value in row.items()}
-    return plain | {name: _folded(value) for name, value in told.items()}
+    return plain | {name: _folded(value[:MAX_BODY]) for name, value in told.items()}
 
 
 def _needs(index: str, document: Document) -> Iterable[Mapping[str, str]]:
     for target, requirement in document.needs:
+        if len(target) > _WORD_CHARS:
+            continue  # no project has such a name
         told = {"target": _plain(target), "requirement": _plain(requirement)}
         yield {"index_name": index, "project": document.project} | told
 
@@ -255,7 +260,8 @@ def _needs(index: str, document: Document) -> Iterable[Mapping[str, str]]:
 def _folded(text: str) -> str:
     """A text as words of letters and digits alone, without case or accents: servers cut it in one way."""
     apart = unicodedata.normalize("NFKD", spread(_plain(text)).casefold())
-    return _BETWEEN.sub(" ", "".join(each for each in apart if not unicodedata.combining(each))).strip()
+    plain = _BETWEEN.sub(" ", "".join(each for each in apart if not unicodedata.combining(each)))
+    return plain.strip()[:MAX_BODY]  # signs that stand for whole phrases make it longer
 
 
 def _query(words: Iterable[str]) -> str:

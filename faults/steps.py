@@ -31,18 +31,18 @@ STEPS: dict[str, str] = {
     "pidex.intake.pushes:Arrivals.place": "push",
     "pidex.intake.pushes:Arrivals._announce_all": "push",
     "pidex.intake.pushes:Arrivals._put": "push",
-    "pidex.intake.pushes:Arrivals._admit_all": "push",
+    "pidex.intake.pushes:Arrivals._admit_push": "push",
     "pidex.intake.pushes:Arrivals._over": "push",
     "pidex.backends.git:Repository.keep": "push",
-    "pidex.ingress.git:Pushes._act": "push",
-    "pidex.ingress.git:Pushes._settle": "push",
+    "pidex.ingress.recorded:Recorded.take": "push",
+    "pidex.ingress.recorded:Recorded._settle": "push",
 }
 #: Steps of a start after a kill: reached where something was cut off, so that a start dies in its own repair.
 REPAIRS = (
     f"{_DELIVERY}.recover",
     f"{_DELIVERY}._readmit",
     "pidex.curator.removals:Removals.finish",
-    "pidex.ingress.git:Pushes._put_back",
+    "pidex.ingress.recorded:Recorded._put_back",
     "pidex.backends.folder:Folder.sweep",
 )
 

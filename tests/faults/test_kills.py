@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import socket
 import time
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from faults import kills
 from faults.kills import ask_control
 from faults.server import family, pidex
+from faults.steps import REPAIRS, STEPS
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("git") is None, reason="NOT TESTED: git is not installed"),
@@ -24,6 +27,13 @@ def test_nothing_acknowledged_is_lost_by_kills() -> None:
     figures = kills.run(rounds=2, seed=1)
     assert figures["rounds"] == 2
     assert int(str(figures["names checked"])) > 0
+
+
+@pytest.mark.parametrize("step", [*STEPS, *REPAIRS])
+def test_every_step_is_one_of_the_program(step: str) -> None:
+    """Also without a kill: who renames one hears of it at once."""
+    module, _, name = step.partition(":")
+    assert callable(attrgetter(name)(import_module(module)))
 
 
 def test_git_ends_when_the_server_is_killed_within_a_push(tmp_path: Path) -> None:

@@ -245,33 +245,43 @@ class Pushes:
 
     def run(self, stop: threading.Event) -> None:
         """Prepare the repositories for this start, end what was cut, and follow deletions until `stop`."""
-        serial, done, begun = -1, set[tuple[str, str]](), set[str]()
-        while True:
-            newest = self._newest()
-            if newest is not None and newest != serial:
-                serial = newest if self._catch_up(done, begun) else -1
-            if stop.wait(FOLLOW_SECONDS):
-                return
+        done, begun = set[tuple[str, str]](), set[str]()
+        self._catch_up(begun)
+        serial, led = -1, False
+        while not stop.wait(FOLLOW_SECONDS):
+            leads = self._leads()
+            try:
+                newest = self._arrivals.serial()
+                if newest != serial or (leads and not led):
+                    caught_up = self._catch_up(begun)
+                    followed = not leads or self._follow_all(done)
+                    serial, led = newest if caught_up and followed else -1, leads
+            except CatalogueError as error:
+                log.debug("What was pushed and deleted is asked again: %s", error)
 
-    def _newest(self) -> int | None:
+    def _catch_up(self, begun: set[str]) -> bool:
+        """Begin with repositories that are new to this process, bring copies up to date; whether all is."""
+        good = True
         try:
-            return self._arrivals.serial()
+            for index, truth in [*self._every()]:
+                if index not in begun:
+                    if self._guarded(index, truth.begin):
+                        begun.add(index)
+                    else:
+                        good = False
+                elif not self._guarded(index, truth.refresh):
+                    good = False
         except CatalogueError as error:
-            log.debug("What was deleted is asked again: %s", error)
-            return None
+            log.debug("Which repositories there are is asked again: %s", error)
+            return False
+        return good
 
-    def _catch_up(self, done: set[tuple[str, str]], begun: set[str]) -> bool:
-        """Begin with repositories that are new to this process, and follow deletions; whether all is done."""
+    def _follow_all(self, done: set[tuple[str, str]]) -> bool:
+        """Follow deletions that were not followed yet; whether all are."""
         followed = True
-        for index, truth in [*self._every()]:
-            if index not in begun or truth is self._decided:
-                # Copies are brought up to date as well for who reaches them by a path.
-                if not self._guarded(index, truth.begin if index not in begun else truth.refresh):
-                    followed = False
-                    continue
-                begun.add(index)
+        for index, _ in [*self._every()]:
             burnt = {(index, key) for key in self._arrivals.burnt(index)}
-            if burnt <= done or not self._leads():
+            if burnt <= done:
                 continue
             if self._guarded(index, self.follow):
                 done |= burnt

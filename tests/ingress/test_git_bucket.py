@@ -31,6 +31,7 @@ from pidex.intake.pushes import Arrivals
 from tests.direct import DirectInspector
 from tests.ingress.test_git import HOOK, Rights
 from tests.samples import sdist, wheel, write
+from tests.walks.server import until
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -54,7 +55,7 @@ class Node:
         hook = folder / "hook.py"
         hook.write_text(HOOK)
         assert isinstance(pidex.storage, Beside)
-        self.rights = Rights()
+        self.rights, self.leads = Rights(), True
         self.copies = Repositories(folder / "copies", Git(os.environ["PATH"]))
 
         def command(index: str) -> list[str]:
@@ -68,6 +69,7 @@ class Node:
         self.pushes = Pushes(
             Repositories(folder / "git", Git(os.environ["PATH"])), self.arrivals, pidex.storage,
             pidex.resolver, self.rights, branches=self.branches, command=command, clock=pidex.clock,
+            leads=lambda: self.leads,
         )  # fmt: skip
         self.socket = Control(folder, {"git.receive": self.pushes.receive})
 
@@ -321,6 +323,35 @@ def test_a_deletion_by_api_is_a_commit_that_every_node_has(pair: Pair) -> None:
     assert "stays burnt" in pair.one.refused(clone, "--force")
     git("pull", "-q", "--rebase", str(pair.other.copies.path("main")), "main", cwd=clone)
     assert not (clone / gone[0]).exists()
+
+
+def test_who_leads_later_follows_what_was_deleted_before(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pidex.ingress.git.FOLLOW_SECONDS", 0.01)
+    clone, node, looks = pair.one.clone(pair.top / "clone"), pair.other, list[int]()
+    write(clone, sample := wheel("demo", "1.0"))
+    pair.one.push(clone)
+    pair.one.rest()
+    curator = pair.pidex.curator(pair.pidex.intake(), pair.pidex.accounts())
+    curator.delete("main", "demo", filename=sample[0], by=OPERATOR)
+    serial, before, node.leads = node.arrivals.serial, node.branches.tip("main"), False
+
+    def counted() -> int:
+        looks.append(serial())
+        return looks[-1]
+
+    monkeypatch.setattr(node.arrivals, "serial", counted)
+    stop = threading.Event()
+    thread = threading.Thread(target=node.pushes.run, args=(stop,))
+    thread.start()
+    try:
+        until(lambda: len(looks) > 3)
+        assert node.branches.tip("main") == before
+        node.leads = True  # and nothing else changes
+        until(lambda: node.branches.tip("main") != before)
+    finally:
+        stop.set()
+        thread.join()
+    pair.agree()
 
 
 def test_enabling_imports_what_is_listed_and_disabling_keeps_it(pair: Pair) -> None:

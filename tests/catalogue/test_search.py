@@ -145,6 +145,19 @@ def test_a_query_is_never_a_language(shared: Texts | SharedTexts) -> None:
         assert set(found(shared, query)) <= {each.project for each in DOCUMENTS}, query
 
 
+def test_texts_and_queries_of_any_size_are_taken(shared: Texts | SharedTexts) -> None:
+    endless = Document(
+        "endless", "endless", "1",
+        summary=" ".join(map(str, range(200_000))), keywords="\ufdfa" * 30_000, body="\u0130x" * 30_000,
+        needs=(("x" * 5_000, "x"), ("hammer", "hammer")),
+    )  # fmt: skip
+    assert shared.write(State(4, None), State(5, None), [("main", endless)])
+    assert found(shared, "199") == ["endless"]
+    assert ("endless", "hammer") in [tuple(each) for each in shared.needed_by("main", "hammer")]
+    for query in ("\ufdfa" * 300, "\u4e2d" * 300, "x" * 300, "a " * 150):
+        assert {*found(shared, query)} <= {"endless", *(each.project for each in DOCUMENTS)}
+
+
 def test_what_is_found_is_told_as_it_was_written(shared: Texts | SharedTexts) -> None:
     [one] = shared.find(["anvil"], ["other"])
     assert (one[0], shared.tell([one])[0].version) == ("other", "0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -47,11 +48,15 @@ class Move(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """A catalogue that is being filled: out of which one (`indexes.born`), by whom, whether all is there."""
+    """A catalogue that is being filled: out of which one (`indexes.born`), by whom, whether all is there.
+
+    `places`: the folders and the bucket that its files go to.
+    """
 
     born: int
     holder: str
     full: bool = False
+    places: Sequence[str] = ()
 
 
 def find(conn: Connection) -> Move | None:

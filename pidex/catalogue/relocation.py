@@ -128,8 +128,14 @@ def settle(
     for batch in _batches(moved):
         conn.execute(_FILES, [_row(index_id, each) for each in batch])
         upserts.put(conn, places, [_place(index_id, each) for each in batch])
-    path = tombstones.c.sha256 + "/" + tombstones.c.filename if bucket else tombstones.c.filename
-    conn.execute(update(tombstones).where(tombstones.c.index_id == index_id).values(root=root, path=path))
+    stones = update(tombstones).where(tombstones.c.index_id == index_id)
+    in_bucket = tombstones.c.sha256 + "/" + tombstones.c.filename
+    if bucket:
+        conn.execute(stones.values(root=root, path=in_bucket))
+    else:
+        conn.execute(
+            stones.where(tombstones.c.path == in_bucket).values(root=root, path=tombstones.c.filename)
+        )
     conn.execute(update(indexes).where(indexes.c.id == index_id).values(folders=json.dumps([*folders])))
     return _members(conn, index_id, at) if bucket else 0
 

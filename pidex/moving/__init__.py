@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic, sleep
 
 from pidex.catalogue import copying, indexes, intents, moves, relocation
@@ -86,7 +87,8 @@ class Mover:
             return ended
         every = self._routes()
         self._step("copy")
-        missing = self._carrier.carry(every, self._progress)
+        # What is deleted meanwhile is not listed the second time.
+        missing = self._carrier.carry(every, self._progress) and self._carrier.carry(every, self._progress)
         if missing:
             return self._undone(every, missing=missing)
         self._step("stop")
@@ -146,23 +148,48 @@ class Mover:
             return Outcome(True, target.name)
         with source.read() as old, target.read() as new:
             copying.check(old, new, source, target)
-        if arrival is None:
-            self._empty()
+        every = self._routes()
+        self._apart(every)
+        places = self._places(every)
+        if arrival is None or [*arrival.places] != places:
+            self._empty(every)
         with target.steer() as conn:
-            moves.arrive(conn, moves.Arrival(born, self._holder))
+            moves.arrive(conn, moves.Arrival(born, self._holder, places=places))
         return None
 
-    def _empty(self) -> None:
+    def _filled(self, every: Sequence[Route]) -> Sequence[int]:
+        """The folders that files are carried to: what is not theirs is taken away there."""
+        return [
+            root for route in every if route.way is Way.FOLDER for root in self._target.roots(route.index)
+        ]
+
+    def _places(self, every: Sequence[Route]) -> list[str]:
+        folders = [self._target.storage.folders[root] for root in self._filled(every)]
+        bucket = self._target.storage.bucket
+        return sorted(folders if bucket is None else [*folders, bucket])
+
+    def _apart(self, every: Sequence[Route]) -> None:
+        """Raise `Conflict` where a folder that is to be filled and one of the source lie in each other."""
+        for root in self._filled(every):
+            path = Path(self._target.storage.folders[root]).resolve()
+            for folder in self._source.storage.folders.values():
+                other = Path(folder).resolve()
+                if path.is_relative_to(other) or other.is_relative_to(path):
+                    raise Conflict(
+                        f"The folder {path} and {other}, which is served now, lie in each other. Name another"
+                        " one, or exactly the folders that there are, which then stay as they are."
+                    )
+
+    def _empty(self, every: Sequence[Route]) -> None:
         """Raise `Conflict` where the target's bucket or folders have anything in them."""
-        objects = self._target.objects
-        own = self._source.objects
+        objects, own = self._target.objects, self._source.objects
         if objects is not None and (own is None or own.bucket != objects.bucket):
             found = next(iter(objects.store.list("")), None)
             if found is not None:
                 raise Conflict(f"{objects.bucket} is in use: it has {found.key}. Name an empty prefix.")
-        taken = {path for root, path in self._source.storage.folders.items()}
-        for root, path in self._target.storage.folders.items():
-            if path not in taken and next(iter(self._target.storage.list(root)), None) is not None:
+        for root in self._filled(every):
+            if next(iter(self._target.storage.list(root)), None) is not None:
+                path = self._target.storage.folders[root]
                 raise Conflict(f"The folder {path} is in use: there are files in it. Name an empty one.")
 
     def _routes(self) -> Sequence[Route]:
@@ -253,7 +280,8 @@ class Mover:
                     conn, number, self._carrier.settle(route),
                     folders=route.folders, root=route.root, bucket=route.way is Way.BUCKET, at=at,
                 )  # fmt: skip
-        moves.arrive(conn, moves.Arrival(indexes.born(conn), self._holder, full=True))
+        arrival = moves.Arrival(indexes.born(conn), self._holder, full=True, places=self._places(every))
+        moves.arrive(conn, arrival)
         return gone
 
     def _compare(self, every: Sequence[Route], gone: int) -> Iterator[str]:

@@ -201,6 +201,8 @@ class Carrier:
                 self._done[place] = (file.sha256, storage.put(staged, root, path, sync=False))
                 self._folders.add((root, folder))
                 return True
+            except FileNotFoundError:  # the bucket lacks it
+                continue
             finally:
                 staged.discard()
         return False

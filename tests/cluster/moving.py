@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import sys
@@ -142,7 +143,11 @@ class Readers(Lanes):
         chosen = random.Random(lane)
         while not self.stopped.is_set():
             path, accept, wanted = chosen.choice(self._wanted)
-            answer: Answer = fetch(self._url + path, {"Accept": accept})
+            try:
+                answer: Answer = fetch(self._url + path, {"Accept": accept})
+            except (OSError, http.client.HTTPException) as error:
+                self.wrong.append(f"{path}: {error!r}")
+                continue
             if (answer.status, answer.headers.get("etag"), answer.body) != wanted:
                 self.wrong.append(f"{path}: {answer.status} {answer.body[:200]!r}")
             self.read += 1

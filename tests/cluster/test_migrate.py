@@ -56,6 +56,7 @@ def test_there_and_back_every_answer_is_the_same(tmp_path: Path, postgres_url: s
         before = answers(house)
     said = migrate(tmp_path, "--to", postgres_url)
     assert "Moved, compared and verified: 3 files" in said
+    assert "is taken back" in migrate(tmp_path, "--cancel")
     with House(tmp_path, catalogue=postgres_url) as house:
         assert answers(house) == before
     catalogue = tmp_path / "data" / "catalogue.db"

@@ -183,6 +183,11 @@ def test_what_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             return caught.value
 
         assert "needs a database, or a data directory" in str(refused(settings))
+        inside = place(tmp_path / "old" / "packages" / "inside")
+        assert "lie in each other" in str(refused(replace(inside, data=tmp_path / "inside-data")))
+        more = replace(settings, folders=(*settings.folders, tmp_path / "more"), data=tmp_path / "more-data")
+        (tmp_path / "more").mkdir()
+        assert "lie in each other" in str(refused(more))
         samples.write(tmp_path / "full" / "packages", OTHER)
         assert "is in use: there are files in it" in str(refused(place(tmp_path / "full")))
         (tmp_path / "used").mkdir()

@@ -283,11 +283,8 @@ class Resolver(History):
         """
         asked = subject_of(subject)
         if asked is None or not _storable(subject):
-            return [
-                Reason(
-                    "invalid", said("This is no project, no release (name==1.0) and no package's file name.")
-                )
-            ]
+            text = said("This is no project, no release (name==1.0) and no package's file name.")
+            return [Reason("invalid", text)]
         visible = self.visible(index, by=by)
         with self._catalogue.read() as conn:
             here = _index(conn, index)

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -94,6 +95,10 @@ def _fill(settings: Path, database: Database, files: int) -> None:
             conn.execute(statement.format(index=found[0], at=1_700_000_000_000_000).encode())
 
 
+def _answers(url: str) -> bool:
+    return fetch(url).status == 200
+
+
 def _starts(node: Node, files: int) -> Iterator[Figure]:
     """Three starts, each to its first page; the last one stays."""
     taken = []
@@ -101,7 +106,7 @@ def _starts(node: Node, files: int) -> Iterator[Figure]:
         began = time.perf_counter()
         node.start()
         page = f"{node.url}/simple/p{number}/"
-        until(lambda page=page: fetch(page).status == 200)
+        until(partial(_answers, page))
         taken.append(time.perf_counter() - began)
         if number < 2:
             node.stop()

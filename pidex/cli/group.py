@@ -20,7 +20,7 @@ COMMANDS = {
     "verify": ("verify", "Compare rows, files, hashes and history, and mend what can be mended."),
     "backup": ("backup", "Take a backup of catalogue, files and repositories while the server works."),
     "restore": ("restore", "Put a backup back, or a snapshot of the catalogue."),
-    "migrate": ("migrate", "Move everything between folder and bucket, SQLite and PostgreSQL, while it is read."),
+    "migrate": ("migrate", "Move everything between folder and bucket, or SQLite and PostgreSQL, in use."),
     "why": ("why", "Say everything known of a project or a file: listed or not, and why."),
     "doctor": ("doctor", "Check the set-up, and say what to do about what is wrong."),
     "upload": ("upload", "Put files into the index of this machine."),

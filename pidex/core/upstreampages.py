@@ -19,7 +19,7 @@ from pidex.core.errors import BadName, UpstreamFault
 from pidex.core.familiar import Familiar
 from pidex.core.limits import MAX_FILENAME
 from pidex.core.model import Status
-from pidex.core.passage import MAX_SIZE, Line
+from pidex.core.passage import Line
 from pidex.core.upstreams import UNKNOWN, UpstreamFile, UpstreamPage
 
 #: Files of a page, and what is noted of things left out.
@@ -278,7 +278,7 @@ def _file_of_line(line: Line, where: _Where) -> UpstreamFile | None:
     else:
         metadata = "" if announced else None
     filename, url, yanked, size = line.filename, line.url, line.yanked, line.size
-    size = size if size is not None and 0 <= size <= MAX_SIZE else UNKNOWN
+    size = size if size is not None and 0 <= size <= passage.MAX_SIZE else UNKNOWN
     time = moment(line.upload_time)
     requires = None if line.requires_python is None else _one_line(line.requires_python)
     reason = (_one_line(yanked) or "") if isinstance(yanked, str) else "" if yanked else None
@@ -451,7 +451,7 @@ def _secure(url: object) -> str | None:
 def _number(text: str | None) -> int:
     if text is None or not re.fullmatch(r"[0-9]{1,16}", text):
         return UNKNOWN
-    return min(int(text), MAX_SIZE)
+    return min(int(text), passage.MAX_SIZE)
 
 
 def moment(text: str | None) -> int:

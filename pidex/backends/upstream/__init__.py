@@ -18,7 +18,7 @@ from msgspec import structs
 from pidex.backends.upstream import links
 from pidex.backends.upstream.bodies import METADATA_BYTES, NAMES_BYTES, PAGE_BYTES, Unpacking
 from pidex.backends.upstream.requests import Requests, Told, trusted
-from pidex.core import archives, names, remotewheels, upstreampages
+from pidex.core import archives, names, passage, remotewheels, upstreampages
 from pidex.core.answers import Body
 from pidex.core.destinations import shown
 from pidex.core.errors import BadName, NotFound, Unsound, UpstreamDown, UpstreamFault
@@ -316,7 +316,7 @@ class Download:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         expected = self.size if self.size != UNKNOWN else self._file.size
-        left = expected - self.offset if expected != UNKNOWN else upstreampages.MAX_SIZE
+        left = expected - self.offset if expected != UNKNOWN else passage.MAX_SIZE
         async for data in self._response.content.iter_any():
             piece = self._unpacking.feed(data, min(left, len(data) * 1_100 + 4_096))
             left -= len(piece)

@@ -37,6 +37,11 @@ class Place(NamedTuple):
 
 def place(url: str) -> Place:
     """The server of an http or https URL. Raises `UpstreamFault` for any other text."""
+    plain = _PLAIN.fullmatch(url)
+    return _place(url) if plain is None or len(url) > MAX_URL else _known_server(plain[1])
+
+
+def _place(url: str) -> Place:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -75,7 +80,7 @@ def is_plain(url: str) -> bool:
 
 @lru_cache(maxsize=1_024)  # a page of thousands of files names one or two
 def _known_server(start: str) -> Place:
-    return place(f"{start}/")
+    return _place(f"{start}/")
 
 
 def shown(url: str) -> str:

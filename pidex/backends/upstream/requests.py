@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import aiohttp
@@ -90,7 +90,10 @@ class Requests:
         self._settings, self._variables, self._clock = settings, variables or {}, clock
         self._told = told
         self._own = place(settings.url)
-        self._own_addresses = own_addresses(settings.url)
+        self._own_addresses = own = own_addresses(settings.url)
+        # Of the few servers that an upstream leads to, each is looked at once.
+        self._forbidden = lru_cache(SERVERS)(partial(literal_refusal, private=settings.private, own=own))
+        self._environs = lru_cache(SERVERS)(partial(proxy_for, variables=self._variables))
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._places = asyncio.Semaphore(AT_ONCE)
         self._breakers: OrderedDict[tuple[str, int], Breaker] = OrderedDict()
@@ -209,7 +212,7 @@ class Requests:
     async def _once(self, method: str, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         where = place(url)
         proxy = self._proxy(where)
-        reason = literal_refusal(where, private=self._settings.private, own=self._own_addresses)
+        reason = self._forbidden(where)
         if reason is not None:
             raise UpstreamFault(f"{shown(url)} is not asked: {reason}.")
         said = dict(headers)
@@ -255,7 +258,7 @@ class Requests:
         """The settings' proxy ('none': none), else the environment's."""
         if self._settings.proxy is not None:
             return None if self._settings.proxy in ("", "none") else self._settings.proxy
-        return proxy_for(where, self._variables)
+        return self._environs(where)
 
     def _credentials(self, where: Place) -> str | None:
         """The Authorization header for a server; None for all but the upstream's own (and netrc's hosts)."""

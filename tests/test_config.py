@@ -56,6 +56,7 @@ def test_an_empty_flag_takes_back_what_the_file_says(tmp_path: Path) -> None:
 def test_every_setting_has_three_forms(tmp_path: Path) -> None:
     given: dict[str, tuple[object, str]] = {
         "folders": (["a", "b"], f"a{os.pathsep}b"),
+        "drop_folders": (["/srv/drop", "team=/srv/x"], "/srv/drop, team=/srv/x"),
         "trusted_proxies": (["10.0.0.0/8", "unix"], "10.0.0.0/8, unix"),
         "guard": (["list", "update"], "list,UPDATE"),
         "upstream": (["pypi", "http://x.example/simple/"], "pypi, http://x.example/simple/"),

@@ -41,7 +41,6 @@ from pidex.curator import Curator
 from pidex.holdings import GRACE_SECONDS, KEPT_SECONDS, Holdings
 from pidex.intake import Intake, Receipt
 from pidex.intake import delivery as deliveries
-from pidex.intake.pushes import Arrivals
 from pidex.reconciler import Reconciler
 from tests import samples
 
@@ -307,12 +306,6 @@ def test_administrators_alone_look_after_it(store: Store) -> None:
         ):  # fmt: skip
             with pytest.raises(refusal):
                 method(by=by)
-
-
-def test_pushes_go_to_folders(store: Store) -> None:
-    arrivals = Arrivals(store.catalogue, store.storage, store.clock, store.sandbox)
-    with pytest.raises(Forbidden, match="lies in a bucket"):
-        arrivals.folder("main")
 
 
 def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from pidex.backends.objects.bucket import Place
 from tests import samples
 from tests.cluster.buckets import Uploads, confirmed, have, partial
-from tests.cluster.nodes import Cluster, Missing, change, names, read_your_writes, send
+from tests.cluster.nodes import Cluster, Missing, change, names, of, read_your_writes, send
 from tests.walks.server import Server, fetch
 
 
@@ -21,13 +20,9 @@ class Diskless(Cluster):
 
     def __init__(self, home: Path, bucket: Place) -> None:
         super().__init__(home, nodes=2)
-        lines = self.settings.read_text().splitlines()[1:]  # without folders
-        lines += [
-            f"storage = {json.dumps(bucket.url)}",
-            f"storage_endpoint = {json.dumps(bucket.endpoint)}",
-            f"storage_credentials = {json.dumps(str(bucket.credentials))}",
-        ]
-        self.settings.write_text("\n".join(lines) + "\n")
+        lines = self.settings.read_text().splitlines(keepends=True)
+        shared = [line for line in lines if not line.startswith("folders")]
+        self.settings.write_text("".join([*shared, of(bucket)]))
         self.nodes = [
             Server(
                 log=home / f"node{number}.log",

@@ -46,19 +46,17 @@ def _feed(title: str, description: str, link: str, items: str) -> bytes:
 
 
 def _item(release: Release, base_url: str, *, of_project: bool) -> str:
-    link = _link(base_url, release.project)
     title = f"{release.name} added" if of_project else f"{release.name} {release.version}"
-    # A name for the item that stays the same when its link becomes another.
     version = "" if of_project else f"{quote(release.version, safe='!+~')}/"
-    guid = f"{base_url}/project/{quote(release.project)}/{version}"
+    link = f"{_link(base_url, release.project)}{version}"
     moment = formatdate(min(max(release.at // 1_000_000, 0), _LAST_SECOND), usegmt=True)
     return (
         f"<item>\n<title>{escaped(title)}</title>\n<link>{escaped(link)}</link>\n"
-        f'<guid isPermaLink="false">{escaped(guid)}</guid>\n'
+        f'<guid isPermaLink="false">{escaped(link)}</guid>\n'
         f"<description>{escaped(release.summary or '')}</description>\n<pubDate>{moment}</pubDate>\n</item>\n"
     )
 
 
 def _link(base_url: str, project: str) -> str:
-    """The page of a project."""
-    return f"{base_url}/simple/{quote(project)}/"
+    """The page of a project for people."""
+    return f"{base_url}/project/{quote(project)}/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 
 from pidex.core.errors import NotFound
 from pidex.core.metadata import Metadata
@@ -110,8 +111,7 @@ def _info(
     page: Page, version: str, files: list[File], metadata: Metadata | None, base: str
 ) -> Mapping[str, object]:
     yanked = _all_yanked(files)
-    # No page for people is promised yet: the project's simple page is the one URL that always answers.
-    here = f"{base}/simple/{page.project}/"
+    here = f"{base}/project/{page.project}/"
     told = _told(metadata) if metadata else {}
     return {
         **dict.fromkeys(_FIELDS),
@@ -125,7 +125,7 @@ def _info(
         "downloads": {"last_day": -1, "last_month": -1, "last_week": -1},
         "package_url": here,
         "project_url": here,
-        "release_url": here,
+        "release_url": f"{here}{quote(version, safe='!+~')}/",
         "docs_url": None,
         "bugtrack_url": None,
         "yanked": yanked,

@@ -112,9 +112,13 @@ def check_name(name: str | None) -> str:
             f"{name[:100]!r} is an invalid value for Name. Error: Start and end with a letter or numeral "
             "containing only ASCII numeric and '.', '_' and '-'."
         )
+    _check_meant(name)
+    return name
+
+
+def _check_meant(name: str) -> None:
     if normalize(name) in MISTAKEN_NAMES:
         raise BadRequest(f"The name {name!r} isn't allowed: a requirements file was probably meant.")
-    return name
 
 
 def check_form(fields: Mapping[str, tuple[str, ...]], policy: UploadPolicy) -> Form:
@@ -185,6 +189,7 @@ def check_filename(filename: str | None, form: Form | None, policy: UploadPolicy
     if len(filename.encode("utf-8", "surrogateescape")) > 255 - len(".metadata"):
         raise BadRequest(f"Filename is too long: {filename[:80]!r}...")
     distribution = _fitting(filename, form)
+    _check_meant(distribution.name)
     kinds = {distribution.packagetype.value, "bdist_dumb" if distribution.packagetype == "sdist" else ""}
     if form is not None and form.filetype is not None and form.filetype not in kinds:
         extension = "." + filename.rpartition(".")[2]

@@ -28,7 +28,7 @@ def test_a_release_is_an_item() -> None:
     (item,) = items(feeds.updates([RELEASE], index="team", base_url=URL))
     assert item == {
         "title": "Foo.Bar 1.0+local",
-        "link": f"{URL}/simple/foo-bar/",
+        "link": f"{URL}/project/foo-bar/1.0+local/",
         "guid": f"{URL}/project/foo-bar/1.0+local/",
         "description": 'Makes <b> & "c"',
         "pubDate": "Tue, 02 Jan 2024 03:04:05 GMT",

@@ -180,8 +180,8 @@ class TestProject:
         )
         assert (info["docs_url"], info["bugtrack_url"]) == (None, None)
         assert (info["yanked"], info["yanked_reason"]) == (False, None)
-        for key in ("package_url", "project_url", "release_url"):
-            assert info[key] == f"{BASE}/simple/demo/"
+        assert info["package_url"] == info["project_url"] == f"{BASE}/project/demo/"
+        assert info["release_url"] == f"{BASE}/project/demo/{info['version']}/"
 
     def test_what_the_metadata_does_not_say_is_null(self) -> None:
         info = read(page(*release("1.0")), data=b"Metadata-Version: 2.1\nName: Demo\nVersion: 1.0\n")["info"]

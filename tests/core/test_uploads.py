@@ -126,6 +126,11 @@ def test_filenames(filename: str | None, changes: dict[str, Any], sentence: str 
     assert sentence in str(refusal.value)
 
 
+def test_a_requirements_file_is_no_project_without_a_form_either() -> None:
+    with pytest.raises(BadRequest, match="a requirements file was probably meant"):
+        check_filename("requirements.txt-1.0.tar.gz", None, LENIENT)
+
+
 @pytest.mark.parametrize(
     ("filename", "version", "policy", "sentence"),
     [

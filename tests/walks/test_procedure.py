@@ -24,12 +24,12 @@ import pytest
 
 from bench.ports import free_port
 from tests.clients.conftest import have  # noqa: F401  # a fixture
-from tests.clients.environments import TOP, Unavailable
+from tests.clients.environments import TOP
 from tests.clients.installers import Installer
 from tests.samples import Sample, wheel, write
 from tests.walks.server import Offline, environment, family, fetch, run, run_online, until
 from tests.walks.test_git_push import Clone
-from tests.walks.test_supervisor import CONFIGURATION, Supervisor
+from tests.walks.test_supervisor import CONFIGURATION, Supervisor, supervised
 
 pytestmark = [
     pytest.mark.network,
@@ -133,18 +133,8 @@ class Service(Supervisor):
 def service(programs: Path, tmp_path: Path, folder: Path) -> Iterator[Service]:
     # FTP is an extra: the two libraries that docs/ftp.md names.
     run_online(programs / "python", "-m", "pip", "install", "-q", "pyftpdlib", "pyopenssl")
-    try:
-        made = Service(programs, tmp_path, folder)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    made.start()
-    try:
-        made.wait()
+    with supervised(lambda: Service(programs, tmp_path, folder)) as made:
         yield made
-    finally:
-        made.end()
-        print((tmp_path / "index.log").read_text()[-4000:])
-    assert "Traceback" not in made.log
 
 
 def by_hand(service: Service) -> Sample:

@@ -24,10 +24,9 @@ import pytest
 
 from bench.ports import free_port
 from tests.cli.test_service import listening
-from tests.clients.environments import Unavailable
 from tests.samples import wheel, write
 from tests.walks.server import TOP, Server, environment, family, run, until
-from tests.walks.test_supervisor import CONFIGURATION, Supervisor
+from tests.walks.test_supervisor import CONFIGURATION, Supervisor, supervised
 
 
 def printed(*words: str | Path) -> str:
@@ -55,17 +54,8 @@ class Printed(Supervisor):
 @pytest.fixture
 def supervisor(tmp_path: Path, folder: Path) -> Iterator[Printed]:
     write(folder, wheel("demo", "1.0"))
-    try:
-        made = Printed(tmp_path, folder)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    made.start()
-    try:
-        made.wait()
+    with supervised(lambda: Printed(tmp_path, folder)) as made:
         yield made
-    finally:
-        made.end()
-    assert "Traceback" not in made.log
 
 
 def test_supervisord_starts_again_what_was_killed(supervisor: Printed) -> None:

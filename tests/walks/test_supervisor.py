@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -103,11 +104,14 @@ class Supervisor:
         until(self.answers, why="no answer from the supervised server")
 
 
-@pytest.fixture(params=["exec "])
-def supervisor(request: pytest.FixtureRequest, tmp_path: Path, folder: Path) -> Iterator[Supervisor]:
-    write(folder, wheel("demo", "1.0"))
+S = TypeVar("S", bound=Supervisor)
+
+
+@contextlib.contextmanager
+def supervised(make: Callable[[], S]) -> Iterator[S]:
+    """What it makes, started and answering; skips where there is no supervisord. No traceback at the end."""
     try:
-        made = Supervisor(tmp_path, folder, replace=request.param)
+        made = make()
     except Unavailable as reason:
         pytest.skip(str(reason))
     made.start()
@@ -116,7 +120,16 @@ def supervisor(request: pytest.FixtureRequest, tmp_path: Path, folder: Path) -> 
         yield made
     finally:
         made.end()
+        with contextlib.suppress(FileNotFoundError):
+            print(made.log[-4000:])
     assert "Traceback" not in made.log
+
+
+@pytest.fixture(params=["exec "])
+def supervisor(request: pytest.FixtureRequest, tmp_path: Path, folder: Path) -> Iterator[Supervisor]:
+    write(folder, wheel("demo", "1.0"))
+    with supervised(lambda: Supervisor(tmp_path, folder, replace=request.param)) as made:
+        yield made
 
 
 def test_s6_it_runs_after_a_restart_of_supervisor(supervisor: Supervisor) -> None:

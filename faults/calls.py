@@ -163,4 +163,10 @@ def run(
         for act in filter(possible, acts):
             faults = sum(calls.run(act, kind, every=every) for kind in kinds)
             print(f"{act}: {faults} faults", flush=True)
-        return calls.figures()
+        return asked(acts, kinds, every) | calls.figures()
+
+
+def asked(acts: tuple[str, ...], kinds: tuple[str, ...], every: int) -> dict[str, object]:
+    """What was tried, in words."""
+    calls = "all" if every == 1 else f"the first, and each {every}. after it"
+    return {"acts": ", ".join(acts), "kinds": ", ".join(kinds), "of calls": calls}

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import random
-import statistics
 import tempfile
 import time
 from collections import Counter
@@ -15,42 +12,56 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from bench.wheels import wheel
-from faults import check
+from faults import check, growth
 from faults.client import MULTIPART, ask, form
 from faults.load import API, JSON
-from faults.server import Broken, Server, family, pidex, under_test
+from faults.server import Broken, Server, pidex, under_test
+from tests.upstreams import LocalUpstream
 
-#: Projects that the load goes round in, clients at a time, and seconds between two measurements.
-PROJECTS, CLIENTS, LOOK_SECONDS = 40, 4, 2.0
-#: Files that lie there in a long form before it begins, in so many projects, which are installed, too: caches
-#: of names and pages of the database are as full as they get.
-WARM_FILES, WARM_PROJECTS = 9_000, 90
-#: Measurements of which the least counts: what is in use for a moment is no growth.
+#: Projects that the load goes round in, and seconds between two looks at memory.
+PROJECTS, LOOK_SECONDS = 40, 2.0
+#: Clients at a time, and seconds between what each of them does: while caches fill, and while it is measured.
+FILLING, MEASURED = (12, 0.0), (4, 0.15)
+#: From how many minutes on a soak is a long one: the first are the warm-up, before which so many files lie
+#: there in so many projects: more than there are names remembered in any cache.
+LONG_MINUTES, WARM_MINUTES, WARM_FILES, WARM_PROJECTS = 5.0, 10.0, 17_000, 170
+#: Of a soak at most this is warm-up.
+WARM_SHARE = 0.5
+#: Projects of the upstream at first, and files of each of them.
+FAR_PROJECTS, FAR_FILES = 400, 20
+#: MiB for finished pages in each worker: as much as the pages of a soak can fill.
+PAGE_CACHE = 8
+#: Looks of which the least counts: what is in use for a moment is no growth.
 WINDOW = 10
-#: Bytes of the write-ahead log at most; descriptors that the second half may add.
-WAL_BYTES, MORE_DESCRIPTORS = 64 << 20, 24
-#: Descriptors of all processes at any time, and from how many minutes on growth tells anything; what of it is
-#: noise, in MiB over half of the time.
-MOST_DESCRIPTORS, LONG_MINUTES, MORE_MIB = 600, 5.0, 4.0
+#: Looks of which one is printed.
+TOLD_LOOKS = 30
+#: Bytes of the write-ahead log at most; descriptors at any time, and those that the load may leave open.
+WAL_BYTES, MOST_DESCRIPTORS, MORE_DESCRIPTORS = 64 << 20, 900, 24
+#: Seconds without load before descriptors are counted, and what is noise of memory that grows, in MiB.
+REST_SECONDS, MORE_MIB = 10.0, 2.0
 
 
 class Soak:
     """The load, and what was measured beside it."""
 
-    def __init__(self, server: Server, data: Path, seed: int, *, warm: int = 0) -> None:
-        self.server, self.data, self.chance, self.warm = server, data, random.Random(seed), warm
+    def __init__(self, server: Server, data: Path, upstream: LocalUpstream, seed: int, *, warm: int) -> None:
+        self.server, self.data, self.upstream, self.warm = server, data, upstream, warm
+        self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
-        self.memory: list[tuple[float, float]] = []  # seconds, MiB
-        self.open: list[int] = []  # descriptors
-        self.wal = 0
-        self.version = 0
+        self.looks: list[growth.Look] = []
+        self.wal = self.version = 0
 
-    async def run(self, seconds: float) -> None:
+    async def run(self, seconds: float, clients: int, pause: float) -> None:
         """Load and look, for so many seconds."""
         end = time.monotonic() + seconds
-        await asyncio.gather(*(self._client(end) for _ in range(CLIENTS)), self._look(end))
+        await asyncio.gather(*(self._client(end, pause) for _ in range(clients)), self._look(end))
 
-    async def _client(self, end: float) -> None:
+    def look(self) -> growth.Look:
+        """What the server takes now."""
+        assert self.server.process is not None
+        return growth.look(self.server.process.pid, time.monotonic())
+
+    async def _client(self, end: float, pause: float) -> None:
         while time.monotonic() < end:
             project = f"soak{self.chance.randrange(PROJECTS)}"
             dice = self.chance.random()
@@ -58,14 +69,18 @@ class Soak:
                 await self._upload(project)
             elif dice < 0.16:
                 await self._delete(project)
-            elif dice < 0.2:
+            elif dice < 0.18:
                 await self._get("/simple/", {200})
-            elif dice < 0.23:
-                await self._get("/simple/nobody-has-this/", {404})
-            elif self.warm and dice < 0.4:
+            elif dice < 0.21:
+                await self._get(f"/simple/nobody-has-{self.chance.randrange(1 << 30)}/", {404})
+            elif dice < 0.24:
+                await self._miss()
+            elif self.warm and dice < 0.6:
                 await self._install(f"warm{self.chance.randrange(self.warm)}")
             else:
                 await self._install(project)
+            if pause:
+                await asyncio.sleep(pause)
 
     async def _get(self, path: str, wanted: set[int]) -> bytes:
         answer = await ask(self.server.port, "GET", path, {"Accept": JSON})
@@ -96,98 +111,127 @@ class Soak:
         body = await self._get(page, {200, 404})
         files = json.loads(body)["files"] if body else []
         if files:
-            url = urljoin(page, files[-1]["url"])  # a worker keeps 256 files open: these are fewer
+            url = urljoin(page, self.chance.choice(files)["url"])
             await self._get(f"{url}.metadata", {200, 404})
             await self._get(url, {200, 404})  # 404: deleted meanwhile
             self.counts["installs"] += 1
 
+    async def _miss(self) -> None:
+        """A project that only the upstream has, and that nobody has asked for yet."""
+        self.version += 1
+        project = f"far-new{self.version}"
+        self.upstream.add(wheel(project, "1.0", self.chance.randbytes(4_000)))
+        await self._install(project)
+        self.counts["mirrored"] += 1
+
     async def _look(self, end: float) -> None:
-        began = time.monotonic()
         while time.monotonic() < end:
             await asyncio.sleep(LOOK_SECONDS)
-            self.memory.append((time.monotonic() - began, self._resident()))
-            self.open.append(self._descriptors())
+            self.looks.append(self.look())
             self.wal = max(self.wal, check.wal_bytes(self.data))
+            if len(self.looks) % TOLD_LOOKS == 0:
+                sizes = " ".join(f"{each:.1f}" for each in self.looks[-1].resident.values())
+                print(
+                    f"  {sizes} MiB, {self.looks[-1].descriptors} descriptors, {dict(self.counts)}",
+                    flush=True,
+                )
 
-    def _resident(self) -> float:
-        """MiB that main process and workers have in memory; not the children that come and go."""
-        total = 0
-        assert self.server.process is not None
-        for pid, _ in family(self.server.process.pid):
-            with contextlib.suppress(OSError):
-                if b"-I" not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                    total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return total * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-
-    def _descriptors(self) -> int:
-        """Open descriptors of main process and workers."""
-        total = 0
-        assert self.server.process is not None
-        for pid, _ in family(self.server.process.pid):
-            with contextlib.suppress(OSError):
-                if b"-I" not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                    total += len(os.listdir(f"/proc/{pid}/fd"))
-        return total
-
-    def slope(self) -> tuple[float, float]:
-        """MiB an hour over the second half, and how far that may be off: least squares over the minima."""
-        half = self.memory[len(self.memory) // 2 :]
-        rows = [min(half[at : at + WINDOW], key=lambda row: row[1]) for at in range(0, len(half), WINDOW)]
-        if len(rows) < 3:
-            return 0.0, 0.0
-        middle = statistics.fmean(at for at, _ in rows)
-        mean = statistics.fmean(size for _, size in rows)
-        over = sum((at - middle) ** 2 for at, _ in rows)
-        slope = sum((at - middle) * (size - mean) for at, size in rows) / over
-        beside = sum((size - mean - slope * (at - middle)) ** 2 for at, size in rows)
-        return 3600 * slope, 3600 * (beside / (len(rows) - 2) / over) ** 0.5
+    def memory(self) -> dict[str, object]:
+        """How memory went. Raises `Broken` where it grew."""
+        if not self.looks:
+            return {}
+        rows = growth.calm(self.looks, WINDOW)
+        by_process = [
+            growth.slope([(each.at, each.resident[pid]) for each in rows]) for pid in rows[0].resident
+        ]
+        of_all, error = growth.slope([(each.at, each.total) for each in rows])
+        mean = growth.thirds([each.total for each in rows])
+        found: dict[str, object] = {
+            "memory_mib": round(rows[-1].total, 1),
+            "slope_mib_hour": f"{of_all:.1f} ± {error:.1f}",
+            "slopes of main process and workers": " and ".join(f"{one:.1f}" for one, _ in by_process),
+            "means of thirds": " and ".join(f"{each:.1f}" for each in mean),
+            "of it not of files": f"{rows[0].anonymous:.1f} to {rows[-1].anonymous:.1f}",
+        }
+        if of_all * (rows[-1].at - rows[0].at) / 3600 > MORE_MIB:
+            raise Broken(f"memory grows: {found} {[round(each.total, 1) for each in rows]}")
+        return found
 
 
-def fill(folder: Path, files: int) -> None:
-    """So many wheels, each of a version of its own."""
-    for number in range(files):
+def fill(folder: Path, upstream: LocalUpstream) -> None:
+    """So many wheels, each of a version of its own; and what the upstream has."""
+    for number in range(WARM_FILES):
         filename, data = wheel(f"warm{number % WARM_PROJECTS}", f"1.{number}")
         (folder / filename).write_bytes(data)
+    for number in range(FAR_PROJECTS * FAR_FILES):
+        upstream.add(wheel(f"far{number % FAR_PROJECTS}", f"1.{number}"))
+
+
+def warm_up(soak: Soak, seconds: float) -> None:
+    """Fill caches: list and read everything, then as many clients as there are, with every kind of act."""
+    end = time.monotonic() + seconds
+    for number in range(FAR_PROJECTS):
+        check.get(soak.server.port, f"/simple/far{number}/", {"Accept": JSON})
+    for _ in range(3):  # of two workers each has most by then
+        check.everything(soak.server.port)
+    asyncio.run(soak.run(max(0.0, end - time.monotonic()), *FILLING))
+    if tops := growth.thirds([each.total for each in soak.looks]):
+        print(f"warm, by thirds: {', '.join(f'{each:.1f}' for each in tops)} MiB", flush=True)
 
 
 def run(minutes: float, seed: int) -> dict[str, object]:
     """The load for so many minutes; the figures. Raises `Broken`."""
     base = Path(tempfile.mkdtemp(prefix="pidex-soak-"))
-    folder = base / "packages"
+    folder, data = base / "packages", base / "data"
     folder.mkdir()
-    server = pidex(folder, base / "data", base / "log")
     long = minutes >= LONG_MINUTES
-    if long:
-        fill(folder, WARM_FILES)
-    with under_test(server, base, seed):
-        server.start()
-        while long and len(check.everything(server.port)) < WARM_FILES:
-            pass  # each look waits for pages that are not ready
-        soak = Soak(server, base / "data", seed, warm=WARM_PROJECTS if long else 0)
-        asyncio.run(soak.run(minutes * 60))
-        # The first half warms up: threads, pools and caches come to be there.
-        half = len(soak.open) // 2
-        before, after = max(soak.open[:half], default=0), max(soak.open[half:], default=0)
-        slope, error = soak.slope()
-        figures: dict[str, object] = {
-            "minutes": minutes,
-            "seed": seed,
-            "memory_mib": round(soak.memory[-1][1], 1) if soak.memory else None,
-            "slope_mib_hour": f"{slope:.1f} ± {error:.1f}",
-            "descriptors": f"{before} to {after}",
-            "wal_kib": soak.wal >> 10,
-            **soak.counts,
-        }
-        if long and after > before + MORE_DESCRIPTORS:
-            raise Broken(f"{before} descriptors became {after}: {figures}")
-        if long and slope * minutes / 120 > MORE_MIB:
-            raise Broken(f"memory grows by {slope:.1f} MiB an hour: {figures} {soak.memory[::WINDOW]}")
-        if after > MOST_DESCRIPTORS:
-            raise Broken(f"{after} descriptors are open: {figures}")
-        if soak.wal > WAL_BYTES:
-            raise Broken(f"the write-ahead log grew to {soak.wal:,} bytes: {figures}")
-        if server.tracebacks():
-            raise Broken(f"tracebacks in the log: {server.tail()}")
-        check.at_rest(folder, base / "data", check.everything(server.port))
-        check.verified(folder, base / "data", deep=True)
+    warming = min(WARM_MINUTES, minutes * WARM_SHARE)
+    with LocalUpstream() as upstream:
+        options = ("--upstream", upstream.url, "--page-cache", str(PAGE_CACHE))
+        server = pidex(folder, data, base / "log", *options)
+        if long:
+            fill(folder, upstream)
+        with under_test(server, base, seed):
+            server.start()
+            while long and len(check.everything(server.port)) < WARM_FILES:
+                pass  # each look waits for pages that are not ready
+            soak = Soak(server, data, upstream, seed, warm=WARM_PROJECTS if long else 0)
+            if long:
+                warm_up(soak, warming * 60)
+            figures = _measured(soak, minutes - (warming if long else 0), long=long)
+            figures = {"minutes": minutes, "seed": seed, "errors": 0} | figures
+            if server.tracebacks():
+                raise Broken(f"tracebacks in the log: {server.tail()}")
+            listed = check.everything(server.port).items()
+            own = {name: digest for name, digest in listed if not name.startswith("far")}
+            check.at_rest(folder, data, own)
+            check.verified(folder, data, deep=True)
+    return figures
+
+
+def _measured(soak: Soak, minutes: float, *, long: bool) -> dict[str, object]:
+    """Load that counts, and what it left. Raises `Broken`."""
+    time.sleep(REST_SECONDS if long else 0)
+    before, soak.looks, soak.counts = soak.look().descriptors, [], Counter()
+    clients, pause = MEASURED
+    asyncio.run(soak.run(minutes * 60, clients, pause if long else 0.0))
+    most = max((each.descriptors for each in soak.looks), default=0)
+    time.sleep(REST_SECONDS if long else 0)
+    after = soak.look().descriptors
+    asked = sum(soak.counts[kind] for kind in ("reads", "uploads", "deletions"))
+    figures: dict[str, object] = {
+        "of them measured": round(minutes, 1),
+        "requests a second": round(asked / (minutes * 60)),
+        **(soak.memory() if long else {}),
+        "descriptors at rest": f"{before} before and {after} after it",
+        "descriptors at most": most,
+        "wal_kib": soak.wal >> 10,
+        **soak.counts,
+    }
+    if long and after > before + MORE_DESCRIPTORS:
+        raise Broken(f"{before} descriptors became {after}: {figures}")
+    if most > MOST_DESCRIPTORS:
+        raise Broken(f"{most} descriptors are open: {figures}")
+    if soak.wal > WAL_BYTES:
+        raise Broken(f"the write-ahead log grew to {soak.wal:,} bytes: {figures}")
     return figures

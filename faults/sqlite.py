@@ -18,7 +18,7 @@ from pathlib import Path
 
 from faults import copies
 from faults.acts import ACTS, House, Try
-from faults.calls import once_more
+from faults.calls import asked, once_more
 from faults.server import Broken, environment
 
 SOURCE = Path(__file__).with_name("sqlite_shim.c")
@@ -64,7 +64,7 @@ def run(
         found = json.loads(done.stdout.splitlines()[-1])
         if "broken" in found:
             raise Broken(found["broken"])
-        return dict(found)
+        return {**asked(acts, kinds, every), **found}
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""What a User-Agent says of whoever downloads: which program, and for which Python; nothing else is kept."""
+"""What a User-Agent says: which program, for which Python (no more is kept), and how it means max-age=0."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ _PROGRAM = re.compile(r"\s*([A-Za-z][A-Za-z-]{0,30})(?:/|\s|$)", re.ASCII)
 _PYTHON = re.compile(
     r"(?:CPython|PyPy|Python-urllib|Python)/(\d\.\d{1,2})(?![0-9])", re.ASCII | re.IGNORECASE
 )
+_OLD_PIP = re.compile(r"\s*pip/(?:\d|1\d|2[0-5]|26\.[01])(?:[^\d]|$)", re.ASCII)
 _VERSION = re.compile(r"([23])\.(\d{1,2})(?![0-9])", re.ASCII)
 
 
@@ -64,6 +65,19 @@ def client_of(agent: str) -> Client:
     found = _PROGRAM.match(agent)
     name = PROGRAMS.get(found[1].lower(), OTHER) if found else OTHER
     return Client(name, _python(agent))
+
+
+def wants_fresh(cache_control: str, agent: str) -> bool:
+    """Whether a request asks that what is kept of an upstream's page be confirmed first (CAC-6).
+
+    `no-cache` does. `max-age=0` does where it is meant: pip before 26.2 and unearth (PDM) send it with every
+    page, and would wait for the upstream each time.
+    """
+    directives = {each.strip().lower() for each in cache_control[:MAX_CHARS].split(",")}
+    if "no-cache" in directives:
+        return True
+    agent = agent[:MAX_CHARS]
+    return "max-age=0" in directives and not _OLD_PIP.match(agent) and client_of(agent).name != "pdm"
 
 
 def _python(agent: str) -> str:

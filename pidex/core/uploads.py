@@ -9,11 +9,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename
-
 from pidex.core.errors import BadName, BadRequest, TooLarge
 from pidex.core.model import Distribution, PackageType
-from pidex.core.names import canonical_version, is_name, normalize, parse
+from pidex.core.names import canonical_version, is_name, is_version, normalize, normalized_version, parse
 
 Severity = Literal["off", "warn", "error"]
 
@@ -58,9 +56,9 @@ class UploadPolicy:
     digest_required: bool = False
     local_versions: bool = True
     direct_urls: bool = True
-    normalised_names: bool = False  # WHN-1, SDN-1: the file name spells the project normalised
+    normalised_names: bool = False  # WHN-1, SDN-1, SDN-2: the file name as PyPI wants it
     one_sdist: bool = False
-    platform_tags: Severity = "off"
+    platform_tags: Severity = "warn"  # WHN-6
     framing: Severity = "error"  # ARC-5, ARC-6
     metadata: Severity = "error"  # what packaging.metadata finds
     unknown_fields: Severity = "warn"  # CMD-6
@@ -220,20 +218,31 @@ def _fitting(filename: str, form: Form | None) -> Distribution:
 
 def check_distribution(distribution: Distribution, policy: UploadPolicy) -> None:
     """PyPI's stricter rules on a file name, as far as an index asks for them. Raises `BadRequest`."""
-    filename = distribution.filename
     if not policy.local_versions and "+" in distribution.version:
         raise BadRequest(f"The use of local versions in {distribution.version!r} is not allowed.")
-    spelled = distribution.project.replace("-", "_")
-    if policy.normalised_names and not filename.startswith(f"{spelled}-"):
-        raise BadRequest(f"Filename {filename!r} should contain the normalized project name {spelled!r}.")
-    if policy.normalised_names and distribution.packagetype is PackageType.SDIST:
-        try:
-            parse_sdist_filename(filename)
-        except (InvalidSdistFilename, InvalidWheelFilename) as error:
-            raise BadRequest(f"Filename {filename!r} is invalid. {error}.") from None
+    if policy.normalised_names:
+        _check_spelling(distribution)
     if policy.platform_tags == "error":
         for sentence in _platform_faults(distribution):
             raise BadRequest(sentence)
+
+
+def _check_spelling(distribution: Distribution) -> None:
+    """Project and version as PyPI has them in file names (SDN-1, SDN-2, WHN-1). Raises `BadRequest`.
+
+    Of kinds that PyPI takes no more, only the project's name is looked at.
+    """
+    filename, version = distribution.filename, normalized_version(distribution.version)
+    spelled = distribution.project.replace("-", "_")
+    if not filename.startswith(f"{spelled}-"):
+        raise BadRequest(f"Filename {filename!r} should contain the normalized project name {spelled!r}.")
+    if not is_version(version):
+        raise BadRequest(f"Filename {filename!r} is invalid: {version!r} is no version (PEP 440).")
+    if distribution.packagetype is PackageType.WHEEL and filename.split("-")[1] != version:
+        raise BadRequest(f"Version in filename should be {version!r} not {filename.split('-')[1]!r}.")
+    expected = f"{spelled}-{version}.tar.gz"
+    if distribution.packagetype is PackageType.SDIST and filename != expected:
+        raise BadRequest(f"Filename {filename!r} is invalid, should be {expected!r}.")
 
 
 def name_warnings(distribution: Distribution, policy: UploadPolicy) -> tuple[str, ...]:

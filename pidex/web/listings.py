@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qs
 
+from pidex.core.agents import wants_fresh
 from pidex.core.errors import Claimed, NotFound
 from pidex.core.names import is_name, normalize
 from pidex.core.negotiation import etag_matches
@@ -45,7 +46,8 @@ async def project(site: Site, call: Call) -> None:
         return
     address = Address(call.path, call.index, normalised, audience=call.audience)
     try:
-        if site.mirror is not None and "no-cache" in call.headers.get("cache-control", "").lower():
+        control = call.headers.get("cache-control")
+        if site.mirror is not None and control and wants_fresh(control, call.headers.get("user-agent", "")):
             await site.pages.renew(address, by=call.by)
         variant = await site.pages.project(address, _slot(site, call), by=call.by)
     except NotFound as error:

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Router
 
 from pidex.accounts import Accounts
+from pidex.core.agents import wants_fresh
 from pidex.core.errors import (
     BadRequest,
     CatalogueError,
@@ -148,7 +149,8 @@ class Site:
         if not stranger and not self._admits(headers, peer, entry):
             return None
         get = headers.get
-        if entry.mirrored and b"no-cache" in get(b"cache-control", b"").lower():
+        control = get(b"cache-control") if entry.mirrored else None
+        if control and wants_fresh(control.decode("latin-1"), get(b"user-agent", b"").decode("latin-1")):
             return None
         variant = pages.find(entry, get(b"accept"), get(b"accept-encoding"))
         if variant is None:

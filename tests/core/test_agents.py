@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pidex.core.agents import PROGRAMS, client_of
+from pidex.core.agents import PROGRAMS, client_of, wants_fresh
 
 PIP = json.dumps({"ci": None, "implementation": {"name": "CPython", "version": "3.12.3"}, "python": "3.12.3"})
 
@@ -49,3 +49,27 @@ def test_what_is_counted_is_bounded() -> None:
     assert names == {*PROGRAMS.values(), "other"}
     pythons = {client_of(f"x CPython/{one}.{two}").python for one in range(10) for two in range(100)}
     assert len(pythons) < 90
+
+
+@pytest.mark.parametrize(
+    ("control", "agent", "wanted"),
+    [
+        ("no-cache", "uv/0.13.9", True),
+        ("No-Cache", "pip/19.0", True),
+        ("max-age=0", f"pip/26.2 {PIP}", True),
+        ("max-age=0", f"pip/30.0 {PIP}", True),
+        ("max-age=0", f"pip/26.1.2 {PIP}", False),
+        ("max-age=0", f"pip/9.0.3 {PIP}", False),
+        ("max-age=0", "pip/25.0", False),
+        ("max-age=0", 'unearth/0.17.2 {"python":"3.10.14"}', False),
+        ("max-age=0", "Mozilla/5.0", True),
+        ("private, Max-Age=0", "", True),
+        ("max-age=600", "Mozilla/5.0", False),
+        ("max-age=01", "curl/8.5.0", False),
+        ("no-store", "uv/0.13.9", False),
+        ("", "", False),
+        ("x" * 5_000 + ",no-cache", "", False),
+    ],
+)
+def test_who_asks_for_what_is_fresh(control: str, agent: str, wanted: bool) -> None:
+    assert wants_fresh(control, agent) is wanted

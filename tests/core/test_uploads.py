@@ -136,12 +136,6 @@ def test_a_requirements_file_is_no_project_without_a_form_either() -> None:
     [
         ("demo-1.0+x-py3-none-any.whl", "1.0+x", UploadPolicy(local_versions=False), "local versions"),
         (
-            "Demo-1.0-py3-none-any.whl",
-            "1.0",
-            UploadPolicy(normalised_names=True),
-            "normalized project name 'demo'",
-        ),
-        (
             "demo-1.0-py3-none-linux_x86_64.whl",
             "1.0",
             UploadPolicy(platform_tags="error"),
@@ -154,6 +148,46 @@ def test_stricter_policies(filename: str, version: str, policy: UploadPolicy, se
         check_filename(filename, form(version=version), policy)
     assert sentence in str(refusal.value)
     assert check_filename(filename, form(version=version), LENIENT)
+
+
+EXACT = UploadPolicy(normalised_names=True)
+
+
+@pytest.mark.parametrize(
+    ("filename", "version", "sentence"),
+    [
+        ("acme_tool-1.0.tar.gz", "1.0", None),
+        ("acme_tool-1!1.0.post1+local.2.tar.gz", "1!1.0.post1+local.2", None),
+        ("acme_tool-1.0-py3-none-any.whl", "1.0", None),
+        ("acme_tool-1.0+local.2-7-cp313-cp313t-win_amd64-gpu.whl", "1.0+local.2", None),
+        ("acme_tool-1.0-py3.8.egg", "1.0", None),
+        ("acme_tool-1.0.zip", "1.0", "is invalid, should be 'acme_tool-1.0.tar.gz'."),
+        ("acme_tool-1.0.tar.bz2", "1.0", "should be 'acme_tool-1.0.tar.gz'."),
+        ("acme_tool-1.0.TAR.GZ", "1.0", "should be 'acme_tool-1.0.tar.gz'."),
+        ("acme_tool-01.0.tar.gz", "1.0", "should be 'acme_tool-1.0.tar.gz'."),
+        ("acme_tool-1.0-1.tar.gz", "1.0.post1", "should be 'acme_tool-1.0.post1.tar.gz'."),
+        ("acme_tool-1.0RC1.tar.gz", "1.0rc1", "should be 'acme_tool-1.0rc1.tar.gz'."),
+        ("acme_tool-2013b.brainbot.tar.gz", "2013b.brainbot", "is no version (PEP 440)"),
+        ("acme-tool-1.0.tar.gz", "1.0", "normalized project name 'acme_tool'"),
+        ("Acme_Tool-1.0.tar.gz", "1.0", "normalized project name 'acme_tool'"),
+        ("acme.tool-1.0-py3-none-any.whl", "1.0", "normalized project name 'acme_tool'"),
+        ("acme_tool-01.0-py3-none-any.whl", "1.0", "should be '1.0' not '01.0'."),
+        ("acme_tool-1.0_post1-py3-none-any.whl", "1.0.post1", "should be '1.0.post1' not '1.0_post1'."),
+        ("acme_tool-1.0.Post1-py3-none-any.whl", "1.0.post1", "should be '1.0.post1' not '1.0.Post1'."),
+    ],
+)
+def test_names_of_files_as_pypi_wants_them(filename: str, version: str, sentence: str | None) -> None:
+    """SDN-1, SDN-2, WHN-1: an index asks for it, and by default takes every spelling."""
+    said = form(name="Acme.Tool", version=version, filetype=None, pyversion=None)
+    assert check_filename(filename, said, LENIENT).project == "acme-tool"
+    if sentence is None:
+        assert check_filename(filename, said, EXACT).project == "acme-tool"
+        return
+    with pytest.raises(BadRequest) as refusal:
+        check_filename(filename, said, EXACT)
+    assert sentence in str(refusal.value)
+    with pytest.raises(BadRequest):
+        check_filename(filename, None, EXACT)  # by git and FTP, too
 
 
 @pytest.mark.parametrize(
@@ -176,6 +210,7 @@ def test_unusual_platforms_can_be_mentioned_alone() -> None:
     unusual = check_filename("demo-1.0-py3-none-linux_x86_64.plan9.whl", form(version="1.0"), warn)
     assert [text.split()[-1] for text in name_warnings(unusual, warn)] == ["'linux_x86_64'.", "'plan9'."]
     assert name_warnings(unusual, off) == ()
+    assert name_warnings(unusual, LENIENT) == name_warnings(unusual, warn), "WHN-6: the default"
     usual = check_filename("demo-1.0-py3-none-any.whl", form(version="1.0"), warn)
     assert name_warnings(usual, warn) == ()
 

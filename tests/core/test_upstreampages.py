@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pidex.core import anchors
 from pidex.core.answers import Body
 from pidex.core.errors import UpstreamFault
+from pidex.core.model import Status
 from pidex.core.upstreampages import Notes, identity, links, moment, page, project_names
 from pidex.core.upstreams import UNKNOWN, UpstreamPage
 
@@ -130,6 +131,30 @@ def test_optional_things_of_wrong_types_are_as_if_absent_but_a_yank_is_believed(
         None,
         "",
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("archived", Status.ARCHIVED),
+        ("Deprecated", Status.DEPRECATED),
+        ("quarantined", Status.QUARANTINED),
+        ("active", Status.ACTIVE),
+        ("retired", Status.ACTIVE),
+        ("", Status.ACTIVE),
+        (None, Status.ACTIVE),
+        (["archived"], Status.ACTIVE),
+    ],
+)
+def test_a_state_that_nobody_knows_is_active(said: object, status: Status) -> None:
+    """STA-3, and that a page is read all the same."""
+    marked: dict[str, Any] = {"project-status": {"status": said, "reason": "why"}}
+    told = from_json(line(), **marked)
+    assert (told.status, told.status_reason, len(told.files)) == (status, "why", 1)
+    metas = f'<meta name="pypi:project-status" content="{said}"><a href="{WHEEL}">{WHEEL}</a>'
+    assert html(metas).status == (status if isinstance(said, str) else Status.ACTIVE)
+    marked["project-status"] = said
+    assert from_json(line(), **marked).status is Status.ACTIVE
 
 
 def test_kinds_that_are_only_passed_on() -> None:

@@ -177,6 +177,40 @@ def test_what_is_not_there_is_told_clearly(house: House, name: str) -> None:
     assert "Accept" in answer.headers["vary"]
 
 
+@pytest.mark.parametrize("accept", ["text/html", JSON])
+def test_every_answer_says_how_long_it_is_fresh(house: House, accept: str) -> None:
+    """CAC-4: else readers guess, by Last-Modified; that only files have."""
+    pages = ["/simple/", "/simple/demo/", "/packages/", "/pypi/demo/json", "/pypi/demo/1/json", "/demo/json"]
+    others = ["/", "/rss/updates.xml", "/rss/project/demo/releases.xml", "/-/health", "/robots.txt"]
+    elsewhere = ["/simple", "/simple/Demo/", "/demo/", "/simple/absent/", "/pypi/absent/json", "/no/such/path"]
+    metadata = file_url(house, "demo") + ".metadata"
+    for path in *pages, *others, *elsewhere, *(f"/main{page}" for page in pages), metadata:
+        answer = house.get(path, accept)
+        assert answer.headers.get("cache-control"), (path, answer.status)
+        assert "last-modified" not in answer.headers or path == metadata, path
+        tag = answer.headers.get("etag")
+        if tag is not None:
+            again = house.get(path, accept, if_none_match=tag)
+            assert (again.status, again.headers["cache-control"]) == (304, answer.headers["cache-control"])
+
+
+def test_projects_may_be_called_as_routes_are(tmp_path: Path) -> None:
+    """NAM-7: what else there is lies beside `simple/`, and never below it."""
+    odd = ["a", "2048", "json", "simple", "legacy", "packages", "pypi", "main", "rss", "namespaces", "upload"]
+    odd += ["project", "search", "health", "favicon.ico", "robots.txt", "variants.json", "RPC2", "git"]
+    with House(tmp_path, *(samples.wheel(name, "1.0") for name in odd)) as house:
+        for name in odd:
+            page = f"/simple/{name.lower().replace('.', '-')}/"
+            wheel = samples.wheel(name, "1.0")[0]
+            for path in page, f"/main{page}":
+                assert listed(house, path.split("/")[-2]) == [wheel]
+                assert house.get(path, JSON).json()["files"][0]["filename"] == wheel, path
+            assert house.get(file_url(house, page.split("/")[2])).status == 200
+            told = house.get(f"/pypi/{page.split('/')[2]}/json").json()
+            assert [file["filename"] for file in told["urls"]] == [wheel]
+            assert house.get(f"/simple/{name}").headers["location"].endswith(page.removeprefix("/simple/"))
+
+
 def test_the_serial_is_the_projects(house: House) -> None:
     page = house.get("/simple/demo/", JSON)
     assert page.headers["x-pypi-last-serial"] == str(page.json()["meta"]["_last-serial"])

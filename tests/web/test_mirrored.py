@@ -203,15 +203,19 @@ def test_while_an_upstream_fails_what_is_held_is_served_with_its_age(
     assert list(health["upstreams"]) == [house.pidex.mirror.store.list_pages()[0][0]]
 
 
-def test_no_cache_asks_again_and_nothing_else_does(house: House, upstream: LocalUpstream) -> None:
+def test_who_means_it_has_the_upstream_asked_again(house: House, upstream: LocalUpstream) -> None:
     assert len(listed(house, "alpha")) == 3
-    upstream.add(samples.wheel("alpha", "3.0"))
-    assert len(listed(house, "alpha", cache_control="max-age=0")) == 3
     stamp = "update upstream_pages set fetched = fetched - 100"
-    house.pidex.expendable.run(lambda conn: conn.exec_driver_sql(stamp), None, write=True)
-    assert len(listed(house, "alpha", cache_control="no-cache")) == 4
-    assert len(listed(house, "alpha")) == 4
-    assert len(upstream.requests("/simple/alpha/")) == 2
+    for number, (control, agent) in enumerate(
+        [("no-cache", "uv/0.13.9"), ("max-age=0", "pip/26.3"), ("max-age=0", "Mozilla/5.0")]
+    ):
+        upstream.add(samples.wheel("alpha", f"{number + 3}.0"))
+        house.pidex.expendable.run(lambda conn: conn.exec_driver_sql(stamp), None, write=True)
+        assert len(listed(house, "alpha")) == number + 3
+        for habit in ("pip/25.0", "unearth/0.17.2"):
+            assert len(listed(house, "alpha", cache_control="max-age=0", user_agent=habit)) == number + 3
+        assert len(listed(house, "alpha", cache_control=control, user_agent=agent)) == number + 4
+        assert len(upstream.requests("/simple/alpha/")) == number + 2
 
 
 def test_what_the_upstream_lists_no_more_cannot_be_had(house: House, upstream: LocalUpstream) -> None:

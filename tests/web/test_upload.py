@@ -359,8 +359,12 @@ def test_row_21_and_22_stricter_names(ann: Client) -> None:
     assert ann.send(samples.wheel("demo", "1", tag="py3-none-linux_x86_64")).status == 400
     assert ann.send(samples.wheel("demo", "1+x")).status == 400
     assert ann.send(samples.wheel("Demo", "1")).status == 400
+    assert ann.send(samples.wheel("demo", "1.00")).text == "Version in filename should be '1.0' not '1.00'.\n"
+    assert ann.send(samples.sdist("demo", "1.0", "zip")).text.endswith("should be 'demo-1.0.tar.gz'.\n")
     policy(ann.house)
-    assert ann.send(samples.wheel("demo", "1+x", tag="py3-none-linux_x86_64")).status == 200
+    answer = ann.send(samples.wheel("demo", "1+x", tag="py3-none-linux_x86_64"))
+    assert answer.status == 200
+    assert "Warning: Binary wheel" in answer.text, "WHN-6: mentioned where nobody says otherwise"
 
 
 def test_row_24_parts_of_a_wheel(ann: Client) -> None:

@@ -7,7 +7,7 @@ import json
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pidex import __version__
 from pidex.accounts import Accounts
-from pidex.catalogue import admissions, audit, garbage, indexes, journal, tombstones
+from pidex.catalogue import admissions, audit, branches, garbage, indexes, journal, tombstones
 from pidex.catalogue.engine import Catalogue, Connection
 from pidex.core import names
 from pidex.core.errors import BadRequest, Conflict, Forbidden, NotFound, PidexError, Unauthenticated
@@ -38,6 +38,8 @@ GRACE_SECONDS = 86_400.0
 KEPT_SECONDS = 7 * 86_400.0
 #: Objects deleted for one claim, and the seconds that this may take; after `ABANDONED_SECONDS` others go on.
 CLAIMED, CLAIM_SECONDS, ABANDONED_SECONDS = 200, 120.0, 900.0
+#: Packs of a branch in one line of a manifest.
+PACKS_A_LINE = 100
 #: Admissions written in one transaction.
 BATCH = 2_000
 #: Bytes of a manifest that are unpacked at once, and of its longest line.
@@ -47,13 +49,17 @@ HEX = "0123456789abcdef"
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The bucket beside the catalogue. `missing`: files without their bytes; `surplus`: nobody has them."""
+    """The bucket beside the catalogue. `missing`: files and packs that are not there; `surplus`: nobody's."""
 
     objects: int
     bytes: int
     missing: tuple[str, ...]
     surplus: int
     surplus_bytes: int
+    packs: int
+    pack_bytes: int
+    surplus_packs: int
+    surplus_pack_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +73,17 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a manifest gave back. `there`: files that were known; `missing`: those without their bytes."""
+    """What a manifest gave back. `there`: files that were known; `missing`: what the bucket does not have.
+
+    `branches`: of git, each with its whole history.
+    """
 
     manifest: str
     files: int
     there: int
     burnt: int
     missing: tuple[str, ...]
+    branches: int
 
 
 class Holdings:
@@ -123,10 +133,22 @@ class Holdings:
             if not self._lies_here(index):
                 continue
             yield {"index": index.name, "mutability": index.mutability}
+            yield from self._history(conn, index)
             for each in admissions.list(conn, index.id):
                 yield {"in": index.name, **{field: getattr(each, field) for field in Admission.__slots__}}
             for stone in tombstones.list(conn, index.id):
                 yield {"burnt": index.name, **asdict(stone)}
+
+    @staticmethod
+    def _history(conn: Connection, index: indexes.Index) -> Iterator[dict[str, object]]:
+        """Lines about the branch of an index. Who knows nothing of branches reads the index in them."""
+        branch = branches.find(conn, index.id)
+        if branch is None:
+            return
+        head = {"index": index.name, "mutability": index.mutability, "tip": branch.tip}
+        brought = [*map(list, branches.list_brought(conn, index.id))]
+        for start in range(0, max(len(brought), 1), PACKS_A_LINE):
+            yield {**head, "enabled": branch.enabled, "packs": brought[start : start + PACKS_A_LINE]}
 
     def _ours(self, by: Principal) -> bool:
         """Whether there is a manifest. Raises `Conflict` where the newest is not of this catalogue.
@@ -163,6 +185,7 @@ class Holdings:
         there = {sha256: size for shard in _shards() for sha256, size in self._objects.list_objects(shard)}
         files = burnt = known = 0
         missing: list[str] = []
+        histories: dict[str, _History] = {}
         at, who = int(self._clock() * 1_000_000), by.name or "anonymous"
         while batch := [*islice(lines, BATCH)]:
             with self._catalogue.write() as conn:
@@ -171,6 +194,7 @@ class Holdings:
                         burnt += self._bury(conn, line, write=not dry_run)
                     elif "index" in line:
                         self._index(conn, line, write=not dry_run)
+                        _remember(histories, line, chosen)
                     else:
                         found = self._admission(line, chosen)
                         if there.get(found.sha256) != found.size:
@@ -179,13 +203,32 @@ class Holdings:
                             files += 1
                         else:
                             known += 1
+        led = self._lead(histories, missing, write=not dry_run)
         if not dry_run:
             with self._catalogue.write() as conn:
                 after = {"manifest": chosen, "files": files, "missing": len(missing), "burnt": burnt}
+                after |= {"branches": led}
                 audit.record(conn, by._replace(name=who), "bucket.rebuild", at=at, after=after)
             if every and chosen == every[-1]:
                 self.write_manifest(over=True, by=by)  # from here on this catalogue knows of all there is
-        return Rebuilt(chosen, files, known, burnt, tuple(missing))
+        return Rebuilt(chosen, files, known, burnt, tuple(missing), led)
+
+    def _lead(self, histories: Mapping[str, _History], missing: list[str], *, write: bool) -> int:
+        """Have the branches stand where they stood whose packs are all there, and that are not known.
+
+        How many there are; the packs that the others lack go to `missing`.
+        """
+        there, led = dict(self._objects.packs.list()), 0
+        for name, (tip, enabled, brought) in histories.items():
+            gone = [_pack_of(name, each.sha256) for each in brought if there.get(each.sha256) != each.size]
+            missing += gone
+            with self._catalogue.write() as conn:
+                here = indexes.find(conn, name)
+                known = here is not None and branches.find(conn, here.id) is not None
+                if write and here is not None and not known and not gone:
+                    branches.put_back(conn, here.id, tip, brought, enabled=enabled)
+            led += not known and not gone
+        return led
 
     def _read(self, name: str) -> Iterator[dict[str, Any]]:
         """The lines of a manifest as they come, its head first. Raises `NotFound`, and `BadRequest`."""
@@ -245,8 +288,14 @@ class Holdings:
         self._administers(by)
         totals: Counter[str] = Counter()
         missing: list[str] = []
+        packs = dict(self._objects.packs.list())
         with self._catalogue.read() as conn:
             here = [index.id for index in indexes.list(conn) if self._lies_here(index)]
+            wanted_packs = [
+                (index.name, pack)
+                for index in indexes.list(conn)
+                for pack in branches.list_packs(conn, index.id)
+            ]
         for digit in HEX:
             with self._catalogue.read() as conn:
                 wanted = garbage.members(conn, here, digit, _following(digit))
@@ -255,9 +304,14 @@ class Holdings:
             totals.update(objects=len(there), bytes=sum(there.values()), surplus=len(surplus))
             totals.update(surplus_bytes=sum(there[sha256] for sha256 in surplus))
             missing += [name for sha256, name, size in wanted if there.get(sha256) != size]
+        missing += {
+            _pack_of(name, pack.sha256) for name, pack in wanted_packs if packs.get(pack.sha256) != pack.size
+        }
+        others = packs.keys() - {pack.sha256 for _, pack in wanted_packs}
         return Survey(
             totals["objects"], totals["bytes"], tuple(sorted(missing)), totals["surplus"],
-            totals["surplus_bytes"],
+            totals["surplus_bytes"], len(packs), sum(packs.values()), len(others),
+            sum(packs[sha256] for sha256 in others),
         )  # fmt: skip
 
     def collect(
@@ -267,22 +321,25 @@ class Holdings:
         stopped: Callable[[], bool] = lambda: False,
         by: Principal,
     ) -> Cleared:
-        """Note objects that no name has, and delete those of which that was noted `grace` seconds ago.
+        """Note objects that nobody has, and delete those of which that was noted `grace` seconds ago.
 
-        What is on its way has a name by its intent before anybody counts on its bytes; what was deleted or
-        replaced keeps its own for seven days. A claim is committed before the first object goes, and
-        nobody gives a claimed object a name: an upload of the same bytes waits, and sends them again.
+        Packs that lead to no branch (the index is gone, the push was cut) stay for seven days, whatever
+        `grace` says: a push takes less, and has what it brings stay (`Branches.store`). What is on its way
+        has a name by its intent before anybody counts on its bytes; what was deleted or replaced keeps its
+        own for seven days. A claim is committed before the first object goes, and nobody gives a claimed
+        object a name: an upload of the same bytes waits, and sends them again.
         Raises `Conflict` as `write_manifest`.
         """
         self._administers(by)
         if not self._ours(by):
             self.write_manifest(by=by)
-        marked = sum(self._mark(digit) for digit in HEX if not stopped())
+        marked = sum(self._mark(digit) for digit in HEX if not stopped()) + self._mark_packs()
         dropped = 0
-        while not stopped() and (count := self._drop(grace)):
-            dropped += count
+        for kind, seconds in ((garbage.BLOBS, grace), (garbage.PACKS, max(grace, KEPT_SECONDS))):
+            while not stopped() and (count := self._drop(kind, seconds)):
+                dropped += count
         with self._catalogue.read() as conn:
-            waiting = len(garbage.marks(conn, "0", "g"))
+            waiting = sum(len(garbage.marks(conn, *kind)) for kind in (garbage.BLOBS, garbage.PACKS))
         return Cleared(marked, dropped, waiting)
 
     def _mark(self, digit: str) -> int:
@@ -297,12 +354,23 @@ class Holdings:
             garbage.mark(conn, fresh, at=self._now())
         return len(fresh)
 
-    def _drop(self, grace: float) -> int:
-        """Delete some of what has had no name for long; how many."""
+    def _mark_packs(self) -> int:
+        """Note the packs that lead to no branch; how many are new."""
+        there = {garbage.pack(pack.sha256) for pack in self._objects.packs.list()}
+        with self._catalogue.write() as conn:
+            named = {garbage.pack(sha256) for sha256 in branches.named(conn)}
+            noted = garbage.marks(conn, *garbage.PACKS).keys()
+            garbage.unmark(conn, noted & named)
+            garbage.mark(conn, there - named - noted, at=self._now())
+        return len(there - named - noted)
+
+    def _drop(self, kind: garbage.Kind, grace: float) -> int:
+        """Delete some of what has been nobody's for long; how many."""
         now = self._now()
         with self._catalogue.write() as conn:
             claimed = garbage.claim(
                 conn,
+                kind,
                 marked=now - int(grace * 1e6),
                 begun=now - int(ABANDONED_SECONDS * 1e6),
                 since=self._since(),
@@ -310,12 +378,13 @@ class Holdings:
                 limit=CLAIMED,
             )
         end, gone = monotonic() + CLAIM_SECONDS, list[str]()
+        drop = self._objects.packs.drop if kind is garbage.PACKS else self._objects.drop
         try:
-            for sha256 in claimed:
+            for noted in claimed:
                 if monotonic() >= end:
                     break  # the claim is about to be another's
-                self._objects.drop([sha256])
-                gone.append(sha256)
+                drop([garbage.hash_of(noted)])
+                gone.append(noted)
         finally:
             with self._catalogue.write() as conn:
                 garbage.unmark(conn, gone)
@@ -337,6 +406,27 @@ class Holdings:
         if by.name is None:
             raise Unauthenticated("Sign in to administer this server.")
         raise Forbidden(f"{by.name} may not look after the bucket: that takes the role admin on every index.")
+
+
+#: A branch as a manifest has it: where it stood, whether it was to be had, and what led there.
+_History = tuple[str | None, bool, list[branches.Brought]]
+
+
+def _remember(histories: dict[str, _History], line: dict[str, Any], manifest: str) -> None:
+    """Take what a line says of the branch of its index, if it does."""
+    if "packs" not in line:
+        return
+    try:
+        brought = [branches.Brought(*each) for each in line["packs"]]
+        history = histories.setdefault(str(line["index"]), (line["tip"], bool(line["enabled"]), []))
+        history[2].extend(brought)
+    except (LookupError, TypeError):
+        raise BadRequest(f"{manifest} has a line that is no branch's: {str(line)[:200]}.") from None
+
+
+def _pack_of(index: str, sha256: str) -> str:
+    """How a pack that is missing is told of."""
+    return f"the pack {sha256} of {index}.git"
 
 
 def _written(name: str) -> float | None:

@@ -10,6 +10,7 @@ import pytest
 
 from pidex import app
 from pidex.app import main, parts
+from pidex.app.ground import shared_dir
 from pidex.core.errors import CannotStart, CatalogueError, ConfigError
 from pidex.core.model import ANONYMOUS, OPERATOR
 from tests import samples
@@ -36,6 +37,23 @@ def test_only_who_may_create_makes_a_catalogue(folder: Path) -> None:
     built = app.build(settings, {})
     assert built.resolver.count("main", by=ANONYMOUS) == (0, 0)
     built.close()
+
+
+def test_what_nodes_share_lies_beside_the_first_folder_or_nothing_starts(folder: Path) -> None:
+    data, there = folder.parent / "data", folder.parent / ".pidex-packages"
+    alone = source(folder).settings()
+    assert shared_dir(alone, data, create=True) == data
+    node = replace(alone, catalogue="postgresql://nobody@127.0.0.1:1/pidex")
+    assert shared_dir(node, data) == there
+    assert not there.exists(), "commands that read make nothing"
+    there.write_text("in the way")
+    with pytest.raises(CannotStart, match="All nodes of a cluster keep") as caught:
+        shared_dir(node, data, create=True)
+    assert f"install -d -m 700 -o USER {there}" in str(caught.value)
+    there.unlink()
+    assert shared_dir(node, data, create=True) == there
+    assert there.stat().st_mode & 0o777 == 0o700
+    assert shared_dir(node, there, create=True) == there
 
 
 def test_settings_are_read_again_from_their_source(folder: Path) -> None:

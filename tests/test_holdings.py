@@ -17,11 +17,13 @@ import pytest
 from pidex.accounts import Accounts
 from pidex.app.bucket import Decided, bucket_of
 from pidex.backends.folder import Folder
+from pidex.backends.git import Git
 from pidex.backends.objects.beside import Beside
 from pidex.backends.objects.bucket import Bucket, Place
 from pidex.backends.objects.storage import Objects, key_of
+from pidex.backends.repositories import Repositories
 from pidex.backends.sandbox import Sandbox
-from pidex.catalogue import admissions, audit, files, garbage, indexes, intents, places
+from pidex.catalogue import admissions, audit, branches, files, garbage, indexes, intents, places
 from pidex.catalogue.engine import Catalogue
 from pidex.config import Settings
 from pidex.core.errors import (
@@ -41,6 +43,7 @@ from pidex.curator import Curator
 from pidex.holdings import GRACE_SECONDS, KEPT_SECONDS, Holdings
 from pidex.intake import Intake, Receipt
 from pidex.intake import delivery as deliveries
+from pidex.intake.branches import Branches
 from pidex.reconciler import Reconciler
 from tests import samples
 
@@ -94,6 +97,29 @@ class Store:
 
     def stored(self) -> set[str]:
         return {item.key for item in self.bucket.list("blobs/")}
+
+    def pack(self, text: bytes) -> branches.Pack:
+        """Have a pack in the bucket as a push brings it, which moves no branch yet."""
+        place = self.objects.reader.cache.folder.parent / "one.pack"
+        place.write_bytes(text)
+        copies = Repositories(place.parent / "copies", Git(""))
+        pushes = Branches(
+            self.catalogue, self.storage, copies, self.objects.packs, command=lambda _: [], clock=self.clock
+        )
+        [found] = pushes.store([place])
+        return found
+
+    def move(self, pack: branches.Pack, *, number: int = 0) -> None:
+        """Have the branch of an index stand where a pack leads."""
+        with self.catalogue.write() as conn:
+            index = number or self.number
+            branches.enable(conn, index)
+            there = branches.find(conn, index)
+            assert there is not None
+            assert branches.move(conn, index, there.tip, pack.sha256[:40], [pack], by="ann", at=1)
+
+    def packed(self) -> set[str]:
+        return {pack.sha256 for pack in self.objects.packs.list()}
 
     def read(self, filename: str) -> bytes:
         with self.catalogue.read() as conn:
@@ -230,6 +256,91 @@ def test_a_claim_is_one_collectors_until_it_is_abandoned(store: Store) -> None:
     assert claim(300, 100) == ["a" * 64]
 
 
+def test_packs_that_lead_to_no_branch_go_after_a_week(store: Store) -> None:
+    with store.catalogue.write() as conn:
+        team = indexes.ensure(conn, "team", NOW)
+        indexes.set_folders(conn, team, [BUCKET])
+    stays, cut, both, gone = (store.pack(text) for text in (b"stays", b"cut", b"both", b"gone"))
+    for pack in (stays, both):
+        store.move(pack)
+    for pack in (both, gone):
+        store.move(pack, number=team)
+    with store.catalogue.write() as conn:
+        branches.enable(conn, store.number, enabled=False)  # put aside: it can be had back
+        indexes.remove(conn, team)
+    told = store.holdings.survey(by=OPERATOR)
+    assert (told.packs, told.surplus_packs, told.surplus_pack_bytes) == (4, 2, cut.size + gone.size)
+    assert (told.missing, told.objects) == ((), 0)
+    assert store.holdings.collect(grace=0, by=OPERATOR).marked == 2
+    store.now += KEPT_SECONDS - 10
+    told_cleared = store.holdings.collect(grace=0, by=OPERATOR)
+    assert (told_cleared.dropped, told_cleared.waiting) == (0, 2)
+    store.now += 20
+    assert store.holdings.collect(grace=0, by=OPERATOR).dropped == 2
+    assert store.packed() == {stays.sha256, both.sha256}
+    assert store.holdings.collect(grace=0, by=OPERATOR).waiting == 0
+
+
+def test_a_pack_that_is_pushed_again_stays(store: Store) -> None:
+    """What a cut push left, almost a week ago."""
+    cut = store.pack(b"cut")
+    store.holdings.collect(by=OPERATOR)
+    store.now += KEPT_SECONDS + 10
+    again = store.pack(b"cut")
+    assert store.holdings.collect(by=OPERATOR).dropped == 0, "no branch leads to it yet"
+    store.move(again)
+    store.now += 2 * KEPT_SECONDS
+    told = store.holdings.collect(by=OPERATOR)
+    assert (told.dropped, told.waiting) == (0, 0)
+    assert store.packed() == {cut.sha256}
+
+
+def test_nobody_counts_on_a_pack_that_is_being_deleted(store: Store) -> None:
+    pack = store.pack(b"cut")
+    with store.catalogue.write() as conn:
+        garbage.mark(conn, [garbage.pack(pack.sha256), "a" * 64], at=1)
+        for kind, noted in ((garbage.PACKS, garbage.pack(pack.sha256)), (garbage.BLOBS, "a" * 64)):
+            at = int(NOW * 1e6)
+            assert garbage.claim(conn, kind, marked=2, begun=0, since=0, at=at, limit=10) == [noted]
+    with pytest.raises(Busy, match="Push again"):
+        store.pack(b"cut")
+    store.objects.packs.drop([pack.sha256])
+    with store.catalogue.write() as conn:
+        garbage.unmark(conn, [garbage.pack(pack.sha256)])
+    assert store.pack(b"cut") == pack
+    assert store.packed() == {pack.sha256}
+
+
+def test_branches_come_back_with_their_packs(store: Store, tmp_path: Path, sandbox: Sandbox) -> None:
+    every = [store.pack(f"pack {number}".encode()) for number in range(250)]
+    for pack in every:
+        store.move(pack)
+    with store.catalogue.write() as conn:
+        branches.enable(conn, indexes.ensure(conn, "elsewhere", NOW))  # in a folder: not the bucket's
+        branches.enable(conn, store.number, enabled=False)
+    store.holdings.write_manifest(by=OPERATOR)
+    with closing(Catalogue.open(tmp_path / "another.db")) as catalogue:
+        other = Store(tmp_path, catalogue, sandbox)
+        lacking = every[7].sha256
+        store.objects.packs.drop([lacking])
+        said = f"the pack {lacking} of main.git"
+        assert store.holdings.survey(by=OPERATOR).missing == (said,)
+        told = other.holdings.rebuild(dry_run=True, by=OPERATOR)
+        assert (told.branches, told.missing) == (0, (said,))
+        assert store.pack(b"pack 7") == every[7]
+        assert other.holdings.rebuild(dry_run=True, by=OPERATOR).branches == 1
+        with catalogue.read() as conn:
+            assert branches.list_all(conn) == {}
+        assert other.holdings.rebuild(by=OPERATOR).branches == 1
+        with catalogue.read() as conn, store.catalogue.read() as before:
+            assert branches.find(conn, other.number) == branches.find(before, store.number)
+            found = branches.list_brought(conn, other.number)
+            assert found == branches.list_brought(before, store.number)
+        assert [each.sha256 for each in found] == [each.sha256 for each in every]
+        assert other.holdings.rebuild(by=OPERATOR).branches == 0, "it is known"
+        other.storage.close()
+
+
 def test_a_catalogue_made_anew_clears_nothing_away(store: Store, tmp_path: Path, sandbox: Sandbox) -> None:
     store.send(DEMO)
     store.holdings.write_manifest(by=OPERATOR)
@@ -274,6 +385,9 @@ def test_what_is_no_manifest_is_said(store: Store) -> None:
         "cut": good[:-1],
         "empty": gzip.compress(b""),
         "no head": gzip.compress(b"[]\n"),
+        "no branch": gzip.compress(
+            b'{"format": 1}\n{"index": "main", "mutability": "folder", "packs": [1]}\n'
+        ),
         "not a file": gzip.compress(b'{"format": 1}\n{"in": "main"}\n'),
         "a bad name": gzip.compress(
             b'{"format": 1}\n' + json.dumps({"in": "main", **asdict_of("no package")}).encode() + b"\n"

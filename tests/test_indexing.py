@@ -54,7 +54,7 @@ class Estate:
         self.intake = Intake(catalogue, self.storage, lambda: self.now, DirectInspector(), mirror=self.mirror)
         self.indexing = Indexing(
             catalogue, self.storage, self.intake, self.accounts, lambda: self.now, place / "data",
-            mirror=self.mirror, known={"pypi": "http://pypi.example/simple/"}.get,
+            mirror=self.mirror, known={"pypi": "http://pypi.example/simple/"}.get, home=place / "shared",
         )  # fmt: skip
         self.curator = Curator(catalogue, self.storage, self.intake, self.accounts, lambda: self.now)
         self.resolver = Resolver(catalogue, self.storage, lambda: self.now, mirror=self.mirror)
@@ -97,7 +97,7 @@ def test_an_index_has_folders_and_contents_of_its_own_and_its_bases(estate: Esta
     view = estate.indexing.create("dev", ["bases=main", "mutability=volatile"], by=OPERATOR)
     assert (view.line, view.mutability, view.changed) == (("dev", "main"), "volatile", True)
     folder = Path(view.folders[0])
-    assert folder == estate.place / "data" / "indexes" / "dev"
+    assert folder == estate.place / "shared" / "indexes" / "dev"
     samples.write(folder, samples.wheel("tool", "2.0"))
     estate.scan("dev")
     assert list(estate.page("dev", "tool")) == ["tool-2.0-py3-none-any.whl"]
@@ -149,9 +149,10 @@ def test_names_that_no_index_can_have(estate: Estate, name: str) -> None:
 
 def test_folders_of_indexes_never_nest(estate: Estate) -> None:
     inside, beside = estate.place / "packages" / "dev", estate.place / "beside"
-    for folder in (inside, beside, beside / "below"):
-        folder.mkdir()
-    for wrong in (inside, estate.place, estate.place / "gone", estate.place / "data"):
+    shared = estate.place / "shared" / "dev"
+    for folder in (inside, beside, beside / "below", shared):
+        folder.mkdir(parents=True)
+    for wrong in (inside, estate.place, estate.place / "gone", estate.place / "data", shared):
         with pytest.raises(BadRequest):
             estate.indexing.create("dev", folders=[str(wrong)], by=OPERATOR)
     with pytest.raises(BadRequest):
@@ -294,7 +295,7 @@ def test_a_release_is_promoted_with_everything_it_is(estate: Estate) -> None:
             file.sha256, file.upload_time, "slow", file.metadata_sha256,
         )  # fmt: skip
         assert other.index == "stable"
-    folder = estate.place / "data" / "indexes" / "stable"
+    folder = estate.place / "shared" / "indexes" / "stable"
     assert (folder / f"{WHEEL}.asc").read_bytes() == b"signed"
     assert (folder / WHEEL).stat().st_ino == (estate.place / "packages" / WHEEL).stat().st_ino
     again = estate.indexing.promote("main", "stable", "demo", "1.0", by=OPERATOR)

@@ -68,10 +68,9 @@ def branches(pidex: Parts) -> Branches:
     packs = None
     if pidex.storage.bucket is not None:
         from pidex.backends.objects.beside import Beside  # noqa: PLC0415  # an extra
-        from pidex.backends.objects.packs import Packs  # noqa: PLC0415
 
         assert isinstance(pidex.storage, Beside), "nothing else has a bucket"
-        packs = Packs(pidex.storage.objects.store)
+        packs = pidex.storage.objects.packs
     copies = Repositories(pidex.data / COPIES, Git(environment().get("PATH", os.defpath)))
     return Branches(
         pidex.catalogue, pidex.storage, copies, packs, command=lambda index: hook(pidex, index),

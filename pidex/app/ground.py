@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import logging
 import os
 import secrets
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pidex.core.errors import CannotStart
+
 if TYPE_CHECKING:
     from pidex.catalogue.engine import Catalogue
     from pidex.config import Settings
-
-log = logging.getLogger("pidex")
 
 
 def catalogue_of(settings: Settings, data: Path) -> str | Path:
@@ -26,7 +26,8 @@ def shared_dir(settings: Settings, data: Path, *, create: bool = False) -> Path:
     """Where that lies which all nodes need and which is in no database: kept copies, repositories.
 
     That is the data directory. Nodes of a cluster have one each, and use the place beside the first folder
-    together, where it can be had.
+    together. `create` makes it. Raises `CannotStart` where a node could not write there: its own directory
+    instead would hide from the others what only they all together may have.
     """
     if settings.catalogue is None or not settings.folders:
         return data
@@ -37,9 +38,15 @@ def shared_dir(settings: Settings, data: Path, *, create: bool = False) -> Path:
     if create:
         try:
             there.mkdir(mode=0o700, exist_ok=True)
+            if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            log.warning("%s cannot be made (%s): %s is used instead.", there, error.strerror, data)
-    return there if os.access(there, os.W_OK | os.X_OK) else data
+            raise CannotStart(
+                f"{there} cannot be written ({error.strerror}). All nodes of a cluster keep kept copies,"
+                " repositories and quarantined files there. Make it for the user that runs pidex:"
+                f" `install -d -m 700 -o USER {there}`, on the file system that all nodes mount."
+            ) from None
+    return there
 
 
 def identify(data: Path, catalogue: Catalogue) -> None:

@@ -150,7 +150,7 @@ def _side(pidex: Pidex) -> Side:
 
         assert isinstance(pidex.storage, Beside), "nothing else has a bucket"
         objects = pidex.storage.objects
-    return Side(pidex.catalogue, pidex.storage, objects, pidex.data, pidex.shared, pidex.data / FOLDER)
+    return Side(pidex.catalogue, pidex.storage, objects, pidex.data, pidex.shared, pidex.shared / FOLDER)
 
 
 def _differences(old: Pidex, new: Pidex) -> Sequence[str]:

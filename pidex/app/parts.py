@@ -250,6 +250,7 @@ class Pidex:
             self.data,
             mirror=self.mirror,
             known=url_of,
+            home=self.shared,
         )
 
     def calls(self, pushes: Pushes | None = None) -> dict[str, Callable[..., object]]:

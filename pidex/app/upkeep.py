@@ -50,6 +50,7 @@ def health(pidex: Pidex) -> Health:
         clock=pidex.clock,
         reserve=RESERVE_BYTES,
         scan_interval=pidex.settings.scan_interval,
+        shared=pidex.shared,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -64,6 +65,15 @@ class Pack:
     size: int
 
 
+class Brought(NamedTuple):
+    """A pack, and who pushed it when, in microseconds."""
+
+    sha256: str
+    size: int
+    by: str
+    at: int
+
+
 _FIND = select(branches.c.tip, branches.c.packs, branches.c.enabled).where(
     branches.c.index_id == bindparam("of_index")
 )
@@ -94,6 +104,21 @@ def list(conn: Connection) -> Sequence[str]:  # noqa: A001
 def list_packs(conn: Connection, index_id: int, *, after: int = 0) -> Sequence[Pack]:
     """The packs of a branch in their order, without the first so many."""
     return [Pack(*row) for row in conn.execute(_SINCE, {"of_index": index_id, "after": after})]
+
+
+def list_all(conn: Connection) -> Mapping[str, Branch]:
+    """The branches of all indexes, those that were put aside, too, by the index's name."""
+    rows = conn.execute(
+        select(indexes.c.name, branches.c.tip, branches.c.packs, branches.c.enabled)
+        .select_from(branches.join(indexes, indexes.c.id == branches.c.index_id))
+        .order_by(indexes.c.name)
+    )
+    return {row.name: Branch(row.tip, row.packs, bool(row.enabled)) for row in rows}
+
+
+def named(conn: Connection) -> frozenset[str]:
+    """The hashes of the packs that lead to some branch, one that was put aside, too."""
+    return frozenset(conn.execute(select(packs.c.sha256)).scalars())
 
 
 def enable(conn: Connection, index_id: int, enabled: bool = True) -> None:
@@ -130,6 +155,24 @@ def move(
         update(branches).where(branches.c.index_id == index_id).values(tip=new, packs=there.packs + len(rows))
     )
     return True
+
+
+def list_brought(conn: Connection, index_id: int) -> Sequence[Brought]:
+    """The packs of a branch in their order, with who brought them."""
+    columns = packs.c.sha256, packs.c.size, packs.c.by, packs.c.at
+    rows = conn.execute(select(*columns).where(packs.c.index_id == index_id).order_by(packs.c.number))
+    return [Brought(*row) for row in rows]
+
+
+def put_back(
+    conn: Connection, index_id: int, tip: str | None, brought: Sequence[Brought], *, enabled: bool
+) -> None:
+    """Have a branch as it stood once, where there is none."""
+    enable(conn, index_id, enabled)
+    rows = [{"index_id": index_id, "number": at, **pack._asdict()} for at, pack in enumerate(brought, 1)]
+    if rows:
+        conn.execute(insert(packs), rows)
+    conn.execute(update(branches).where(branches.c.index_id == index_id).values(tip=tip, packs=len(rows)))
 
 
 def forget(conn: Connection, index_id: int) -> None:

@@ -1,16 +1,29 @@
-"""Objects of the bucket that no name has: noted first, and deleted only when that stays so."""
+"""Objects of the bucket that nobody has: noted first, and deleted only when that stays so."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Column, Connection, Table, bindparam, delete, or_, select, union, update
 
-from pidex.catalogue import upserts
+from pidex.catalogue import branches, upserts
 from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import Name, admissions, files, intents, metadata, superseded
 
-#: Since when it is known that no name has an object, and when its deletion began (microseconds).
+
+class Kind(NamedTuple):
+    """What is noted of one kind lies between two notes in their order, the last not included."""
+
+    first: str
+    last: str
+
+
+#: Packs of git stand beside bytes of packages, of which the hash alone is noted, under `pack`.
+_PACK = "pack:"
+BLOBS, PACKS = Kind("0", "g"), Kind(_PACK, "pack;")
+
+#: Since when it is known that nobody has an object, and when its deletion began (microseconds).
 garbage = Table(
     "garbage",
     metadata,
@@ -25,6 +38,21 @@ _DROPPING = Prepared(
     ),
     many="hashes",
 )
+
+
+def pack(sha256: str) -> str:
+    """What is noted of a pack of git."""
+    return _PACK + sha256
+
+
+def hash_of(noted: str) -> str:
+    """The hash of what is noted."""
+    return noted.removeprefix(_PACK)
+
+
+def is_noted(conn: Connection, noted: str) -> bool:
+    """Whether something is noted."""
+    return conn.execute(select(garbage.c.marked).where(garbage.c.sha256 == noted)).first() is not None
 
 
 def dropping(conn: Connection, sha256s: Collection[str]) -> bool:
@@ -58,7 +86,9 @@ def members(
     return [(sha256, filename, size) for sha256, filename, size in conn.execute(rows)]
 
 
-def _still_named(conn: Connection, sha256s: Collection[str], since: int) -> frozenset[str]:
+def _still_named(conn: Connection, kind: Kind, sha256s: Collection[str], since: int) -> frozenset[str]:
+    if kind is PACKS:
+        return frozenset(map(pack, branches.named(conn))) & frozenset(sha256s)
     found: set[str] = set()
     for batch in upserts.batches([*sha256s]):
         parts = [
@@ -89,20 +119,30 @@ def unmark(conn: Connection, sha256s: Collection[str]) -> None:
         conn.execute(delete(garbage).where(garbage.c.sha256.in_(batch)))
 
 
-def claim(conn: Connection, *, marked: int, begun: int, since: int, at: int, limit: int) -> Sequence[str]:
-    """Objects that the caller alone is to delete now: noted before `marked`, and still without a name.
+def claim(
+    conn: Connection,
+    kind: Kind = BLOBS,
+    *,
+    marked: int,
+    begun: int,
+    since: int,
+    at: int,
+    limit: int,
+) -> Sequence[str]:
+    """Objects that the caller alone is to delete now: noted before `marked`, and still nobody's.
 
     Also those whose deletion somebody began before `begun` and did not end. All in microseconds. From here
-    on, until `unmark`, nobody gives them a name.
+    on, until `unmark`, nobody gives them a name, and no branch comes to lead to them.
     """
     due = (
         select(garbage.c.sha256)
+        .where(garbage.c.sha256 >= kind.first, garbage.c.sha256 < kind.last)
         .where(garbage.c.marked <= marked, or_(garbage.c.dropping.is_(None), garbage.c.dropping <= begun))
         .order_by(garbage.c.sha256)
         .limit(limit)
     )
     found = conn.execute(due).scalars().all()
-    kept = _still_named(conn, found, since)
+    kept = _still_named(conn, kind, found, since)
     unmark(conn, kept)
     chosen = [sha256 for sha256 in found if sha256 not in kept]
     for batch in upserts.batches(chosen):

@@ -30,15 +30,22 @@ def command() -> None:
 @WHERE
 @as_json_option
 def check(*, as_json: bool, **flags: Any) -> int:
-    """Compare the bucket's listing with the catalogue. `pidex verify --deep` reads the bytes, too."""
+    """Compare the bucket's listing with the catalogue. Exit code 3 where something is missing.
+
+    Files and packs of git are looked for; `pidex verify --deep` reads the bytes of files, too.
+    """
     found = _call(flags, "survey")
     if as_json:
         shown(found)
     else:
         click.echo(f"{count(found['objects'], 'object')}, {found['bytes']:,} bytes.")
         click.echo(f"{found['surplus']:,} of them, {found['surplus_bytes']:,} bytes, are nobody's.")
+        if found["packs"]:
+            click.echo(f"{count(found['packs'], 'pack')} of git, {found['pack_bytes']:,} bytes.")
+            lost = f"{found['surplus_packs']:,} of them, {found['surplus_pack_bytes']:,} bytes,"
+            click.echo(f"{lost} lead to no branch.")
         _missing(found["missing"])
-    return 1 if found["missing"] else 0
+    return 3 if found["missing"] else 0
 
 
 @command.command("clear", context_settings=HELP)
@@ -51,6 +58,7 @@ def clear(*, grace: float, as_json: bool, **flags: Any) -> None:
     """Note the objects that are nobody's, and delete those of which that was noted a day ago.
 
     The server does this once a day. What was deleted or replaced in the last seven days is somebody's still.
+    Packs of git that lead to no branch go after seven days, whatever --grace says.
     """
     found = _call(flags, "collect", grace=grace * 3600)
     if as_json:
@@ -87,6 +95,8 @@ def manifest(*, listed: bool, over: bool, as_json: bool, **flags: Any) -> None:
 def rebuild(*, name: str | None, dry_run: bool, as_json: bool, **flags: Any) -> int:
     """Admit the files that a manifest names and the bucket has: for when the catalogue is lost.
 
+    Branches of git come back whose packs are all there. Exit code 3 where something is missing.
+
     What is known already stays as it is. People, rights and yanks are in backups and snapshots of the
     catalogue alone: restore one of those first, where there is one.
     """
@@ -97,10 +107,13 @@ def rebuild(*, name: str | None, dry_run: bool, as_json: bool, **flags: Any) -> 
         would = "would come" if dry_run else "come"
         click.echo(f"{tables.cell(found['manifest'])}: {count(found['files'], 'file')} {would} back.")
         click.echo(f"{found['there']:,} were known, {found['burnt']:,} names stay burnt.")
+        if found["branches"]:
+            several = "branch" if found["branches"] == 1 else "branches"
+            click.echo(f"{found['branches']:,} {several} of git {would} back.")
         _missing(found["missing"])
         if found["files"] and not dry_run:
             click.echo("They are listed as soon as they have been read: `pidex scan` waits for that.")
-    return 1 if found["missing"] else 0
+    return 3 if found["missing"] else 0
 
 
 def _missing(names: list[str]) -> None:

@@ -20,6 +20,8 @@ from pidex.core.model import DEFAULT_INDEX
 
 #: What every command needs to find the data directory and, where no server runs, the folders.
 PLACE = settings_options("folders", "config", "data")
+#: What is said of a repository in place of its path.
+IN_BUCKET = "in the bucket"
 #: Paths that `git status` and `git enable --here` name of one kind.
 NAMED = 20
 
@@ -50,11 +52,12 @@ def enable(index: str, empty: bool, here: str | None, **flags: Any) -> None:
         return
     made = call(settings(flags), "git.enable", {"index": index, "empty": empty})
     count = made["imported"]
-    click.echo(f"The repository of the index {index}: {made['repository']}")
+    click.echo(f"The repository of the index {index}: {made['repository'] or IN_BUCKET}")
     if count:
         click.echo(f"Its first commit has the {count} files of the index." if count > 1 else "It has 1 file.")
     click.echo(f"Clone it:  git clone {made['url']}")
-    click.echo(f"or, as the user that runs pidex:  git clone USER@HOST:{made['repository']}")
+    if made["repository"] is not None:  # of one in the bucket there are only copies here
+        click.echo(f"or, as the user that runs pidex:  git clone USER@HOST:{made['repository']}")
     click.echo("Push to the branch main; whoever pushes needs the role uploader (`pidex grant add`).")
 
 
@@ -96,7 +99,7 @@ def status(index: str, as_json: bool, **flags: Any) -> int:
     if as_json:
         click.echo(json.dumps(state, indent=2))
     else:
-        click.echo(f"{state['repository']}: branch main at {state['tip'] or 'no commit yet'}")
+        click.echo(f"{state['repository'] or IN_BUCKET}: branch main at {state['tip'] or 'no commit yet'}")
         click.echo(f"{state['packages']} packages in the branch, {state['others']} others in the index.")
         _some("In the branch, and not listed", state["missing"])
         _some("Listed with other bytes than in the branch", state["differing"])

@@ -40,10 +40,19 @@ def command() -> None:
 @command.command("create", context_settings=HELP)
 @click.argument("name")
 @click.argument("edits", nargs=-1, metavar="[SETTINGS]...")
-@click.option("--folder", "own", multiple=True, type=click.Path(), help="Where its files lie.")
+@click.option(
+    "--folder",
+    "own",
+    multiple=True,
+    type=click.Path(),
+    help="Where its files lie. All nodes have to mount it.",
+)
 @place
 def create(name: str, edits: Sequence[str], own: Sequence[str], **flags: Any) -> None:
-    """Make an index. Without --folder its files lie in the data directory.
+    """Make an index. Without --folder its files lie in the bucket, where the server has one.
+
+    Else a folder is made in the data directory; nodes of a cluster make it where all of them have it, in
+    .pidex-NAME beside the first folder.
 
     \b
     pidex index create dev bases=main

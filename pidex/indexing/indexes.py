@@ -17,7 +17,7 @@ from pidex.core.model import DEFAULT_INDEX, Principal
 from pidex.core.permissions import Action
 from pidex.indexing.office import Office, index_of
 
-#: Folders of indexes that name none lie here, in the data directory.
+#: Folders of indexes that name none lie here, in the data directory or in that which nodes share.
 FOLDER = "indexes"
 
 
@@ -46,8 +46,8 @@ class Indexes(Office):
         """Make an index, with settings as `set_index` takes them.
 
         `folders` (absolute paths) hold its files; without any, the bucket of the settings does, or one is
-        made in the data directory. Only who
-        owns the machine says which: others could have any folder served. Raises `Conflict` where it is there.
+        made in the data directory, of a cluster in that which its nodes share. Only who owns the machine says
+        which: others could have any folder served. Raises `Conflict` where it is there.
         """
         self._administers(by)
         name = estate.check_index(name)
@@ -58,7 +58,7 @@ class Indexes(Office):
             self._free(conn, name)
             self._check(conn, name, manner)
             self._apart(conn, folders)
-        chosen = tuple(folders) or (str(self._data / FOLDER / name),)
+        chosen = tuple(folders) or (str(self._home / FOLDER / name),)
         if not folders and self._storage.bucket is not None:
             chosen = (BUCKET,)
         elif not folders:
@@ -167,7 +167,7 @@ class Indexes(Office):
             if not path.is_absolute() or not path.is_dir():
                 raise BadRequest(f"The folder {text[:200]} does not exist. Make it, or name another one.")
             real = path.resolve()
-            if real.is_relative_to(self._data.resolve()):
+            if any(real.is_relative_to(each.resolve()) for each in (self._data, self._home)):
                 raise BadRequest(f"The folder {text} lies in the data directory. Name one outside of it.")
             others = [*taken, *(Path(each).resolve() for each in folders[:at])]
             for other in others:

@@ -16,9 +16,10 @@ from pidex.intake import Intake
 
 
 class Office:
-    """The parts that changes are made with. `data`: where folders of indexes are made that name none.
+    """The parts that changes are made with. `data`: the data directory.
 
-    `known`: the URLs of upstreams that are known by name.
+    `known`: the URLs of upstreams that are known by name. `home`: where folders of indexes are made that name
+    none, the data directory unless nodes have a place in common.
     """
 
     def __init__(  # noqa: PLR0917  the parts, in the order of the layers
@@ -32,10 +33,11 @@ class Office:
         *,
         mirror: Mirrored | None = None,
         known: Callable[[str], str | None] = lambda _name: None,
+        home: Path | None = None,
     ) -> None:
         self._catalogue, self._storage, self._intake = catalogue, storage, intake
         self._accounts, self._clock, self._data = accounts, clock, data
-        self._mirror, self._known = mirror, known
+        self._mirror, self._known, self._home = mirror, known, home or data
 
     def _administers(self, by: Principal, index: str | None = None) -> None:
         """Raise what somebody is told who may not administer an index (None: the server)."""

@@ -59,8 +59,8 @@ class Decided:
     def refresh(self, index: str) -> None:
         self._branches.refresh(index)
 
-    def where(self, index: str) -> str:
-        return self._copies.where(index)
+    def where(self, index: str) -> None:
+        return None
 
     def tip(self, index: str, repository: Repository) -> str | None:
         return self._branches.tip(index)

@@ -42,7 +42,7 @@ class State:
     """How an index and its repository stand to each other. Paths are below the folder that pushes go to."""
 
     index: str
-    repository: str
+    repository: str | None  # where it lies; None: in the bucket, and this machine has a copy
     tip: str | None
     packages: int
     missing: tuple[str, ...]  # in the branch, and not listed

@@ -91,8 +91,8 @@ class Truth(Protocol):
     def refresh(self, index: str) -> None:
         """Have what lies on this machine as it is elsewhere by now."""
 
-    def where(self, index: str) -> str:
-        """Where the repository lies on this machine."""
+    def where(self, index: str) -> str | None:
+        """Where the repository lies on this machine; None where that is only a copy."""
 
     def tip(self, index: str, repository: Repository) -> str | None:
         """Where the branch stands."""

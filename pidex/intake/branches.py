@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pidex.backends.git import Failed
-from pidex.catalogue import branches, indexes, moves
+from pidex.catalogue import branches, garbage, indexes, moves
 from pidex.catalogue.branches import Branch, Pack
 from pidex.catalogue.engine import Catalogue, Connection
-from pidex.core.errors import Conflict, NotFound
+from pidex.core.errors import Busy, Conflict, NotFound
 from pidex.core.folder import roots_of
 from pidex.core.interfaces import Clock, Storage
 from pidex.core.model import Principal
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds that somebody waits for a copy that is being brought up to date, or whose branch is moving.
 HOLD_WAIT = 60.0
+#: What somebody is told to wait whose pack is being cleared away at this moment, in seconds.
+RETRY_SECONDS = 5
 
 log = logging.getLogger("pidex.git")
 
@@ -160,9 +162,26 @@ class Branches:
     # --- changes --------------------------------------------------------------------------------------------
 
     def store(self, paths: Sequence[Path]) -> Sequence[Pack]:
-        """Have packs in the bucket, for good: before the branch moves by them."""
+        """Have packs in the bucket, for good: before the branch moves by them.
+
+        Raises `StorageDown`, and `Busy` while one is being cleared away.
+        """
         assert self._packs is not None, "an index lies in the bucket"
-        return [Pack(*self._packs.put(path)) for path in paths]
+        return [Pack(*self._packs.put(path, self._spare)) for path in paths]
+
+    def _spare(self, sha256: str) -> None:
+        """Have a pack that a push left once, and that another one brings again, stay for seven days more."""
+        noted = garbage.pack(sha256)
+        with self._catalogue.read() as conn:
+            if not garbage.is_noted(conn, noted):
+                return
+        with self._catalogue.write() as conn:
+            if garbage.dropping(conn, [noted]):
+                raise Busy(
+                    "The bucket is about to be without this pack. Push again in a moment.",
+                    retry_after=RETRY_SECONDS,
+                )
+            garbage.unmark(conn, [noted])
 
     def advance(self, conn: Connection, number: int, move: Move, *, by: Principal) -> None:
         """Move a branch in the caller's writing transaction. Raises `Conflict` where it stands elsewhere."""

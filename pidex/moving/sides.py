@@ -108,12 +108,16 @@ def _folders(index: Index, source: Side, target: Side) -> tuple[str, ...]:
         return index.folders if target.objects is not None else (str(target.home / index.name),)
     if index.folders and target.objects is not None and not target.storage.folders:
         return (BUCKET,)
-    return tuple(_along(folder, source.data, target.data) for folder in index.folders)
+    return tuple(_along(folder, source, target) for folder in index.folders)
 
 
-def _along(folder: str, data: Path, there: Path) -> str:
-    path, home = Path(folder).resolve(), data.resolve()
-    return str(there / path.relative_to(home)) if path.is_relative_to(home) else folder
+def _along(folder: str, source: Side, target: Side) -> str:
+    """Where a folder of an index is at the target, that was made in a directory of the source's own."""
+    path = Path(folder).resolve()
+    for home in (source.shared.resolve(), source.data.resolve()):
+        if path.is_relative_to(home):
+            return str(target.shared / path.relative_to(home))
+    return folder
 
 
 def _way(source: Side, target: Side, here: Mapping[int, str], to: Mapping[int, str]) -> Way:

@@ -21,7 +21,7 @@ from pidex.verify import scrub
 
 #: What was found is told again for so long, in seconds: whoever asks often costs nothing.
 REMEMBERED_SECONDS = 2.0
-#: The folder of damaged files in the data directory.
+#: The folder of damaged files in the data directory, or in that which nodes have in common.
 QUARANTINE = "quarantine"
 #: Folders that were not scanned for so many intervals, or seconds, are followed by nobody.
 LATE_INTERVALS, LATE_SECONDS = 10.0, 600.0
@@ -48,7 +48,10 @@ class Readiness:
 
 
 class Health:
-    """Asks everything that serving needs. `reserve`: bytes that have to be free. Thread-safe."""
+    """Asks everything that serving needs. `reserve`: bytes that have to be free. Thread-safe.
+
+    `shared`: where damaged files are put aside, the data directory unless nodes have that in common.
+    """
 
     def __init__(
         self,
@@ -59,11 +62,12 @@ class Health:
         clock: Clock,
         reserve: int,
         scan_interval: float,
+        shared: Path | None = None,
     ) -> None:
         self._catalogue, self._storage, self._data, self._clock = catalogue, storage, data, clock
         self._reserve = reserve
         self._late = max(LATE_INTERVALS * scan_interval, LATE_SECONDS)
-        self._quarantine = Quarantine(data / QUARANTINE)
+        self._quarantine = Quarantine((shared or data) / QUARANTINE)
         self._lock = threading.Lock()
         self._told: tuple[float, Readiness] | None = None
 

@@ -35,6 +35,7 @@ SETS: dict[str, list[str]] = {
             "required", "--ftp-passive-ports", "60000-60010", "--ftp-masquerade", "192.0.2.1"],
     "low": ["-p", "80", "--guard", "list,download,update", "--scan-interval", "12.5", "--file-cache-control",
             "public, max-age=60"],
+    "cluster": ["--catalogue", "postgresql://pidex@db.example.org/pidex", "--data", "{top}/node"],
 }  # fmt: skip
 
 
@@ -64,7 +65,8 @@ def meant(top: Path, options: str) -> dict[str, object]:
 
 
 def data(top: Path, options: str) -> Path:
-    return top / "da ta 100%" if options == "files" else top / ".pidex-packages"
+    own = {"files": "da ta 100%", "cluster": "node"}
+    return top / own.get(options, ".pidex-packages")
 
 
 def settings(words: list[str]) -> dict[str, object]:
@@ -147,6 +149,7 @@ def test_the_unit_runs_what_was_typed_and_writes_nowhere_else(
     wanted = {str(tmp_path / "packages"), str(data(tmp_path, options))}
     wanted |= {str(tmp_path / "log")} if options == "files" else set()
     wanted |= {str(tmp_path / "run")} if options == "socket" else set()
+    wanted |= {str(tmp_path / ".pidex-packages")} if options == "cluster" else set()
     assert written == wanted
     assert unit["User"] == "someone"
     assert unit["ProtectSystem"] == "strict"
@@ -156,6 +159,10 @@ def test_the_unit_runs_what_was_typed_and_writes_nowhere_else(
     assert int(unit["TimeoutStopSec"]) > (30 if options == "usual" else 8)
     assert unit["CapabilityBoundingSet"] == ("CAP_NET_BIND_SERVICE" if options == "low" else "")
     assert "#MemoryMax=1G" in lines
+    private = [shlex.split(line)[-1] for line in lines if line.startswith("#   install") and "-m 700" in line]
+    assert {word.replace("%%", "%") for word in private} == {
+        path for path in wanted if path in map(str, (data(tmp_path, options), tmp_path / ".pidex-packages"))
+    }
 
 
 def test_a_dynamic_user_has_everything_in_its_state_directory(

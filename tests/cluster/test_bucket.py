@@ -165,7 +165,7 @@ def test_a_catalogue_is_rebuilt_and_clients_are_sent_to_the_bucket(tmp_path: Pat
             [server.command[0], "-m", "pidex", "bucket", "rebuild", "--config", server.settings], None,
             server.environ,
         )  # fmt: skip
-        assert status == 1
+        assert status == 3
         assert "3 files come back" in told
         assert f"missing from the bucket: {every[1][0]}" in told
         server.pidex("scan")

@@ -49,7 +49,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, seaweed: Seaweed) -> Itera
     with made:
         with made.catalogue() as catalogue, catalogue.write() as conn:
             grants.add(conn, Grant(f"user:{OWNER}", Role.ADMIN, "main", "*"), by="test", at=1)
-        made.pidex(made.nodes[0], "git", "enable")
+        said = made.pidex(made.nodes[0], "git", "enable")
+        assert "Clone it:  git clone http" in said
+        assert "USER@HOST" not in said, "there are only copies of it"
         yield made
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
+from urllib.parse import urljoin
 
 import pytest
 
 from tests import samples
 from tests.cluster import nodes
 from tests.cluster.nodes import Cluster, Load, Missing
-from tests.walks.server import until
+from tests.walks.server import fetch, until
 
 pytestmark = pytest.mark.postgres
 
@@ -48,6 +50,18 @@ def test_a_file_in_the_folder_is_followed_by_one_node_and_listed_by_all(cluster:
     for node in cluster.nodes:
         node.wait_for("dropped", filename)
     assert sum("follows the folders from now on" in node.log() for node in cluster.nodes) == 1
+
+
+def test_an_index_that_names_no_folder_lies_where_all_nodes_have_it(cluster: Cluster) -> None:
+    own = cluster.home / ".pidex-packages" / "indexes" / "dev"
+    assert f"files in {own}." in cluster.pidex(cluster.nodes[0], "index", "create", "dev")
+    filename, data = samples.wheel("own", "1.0")
+    samples.write(own, (filename, data))
+    for node in cluster.nodes:
+        until(partial(nodes.names, f"{node.url}/dev", "own"), why="it is not listed")
+        [file] = nodes.listing(f"{node.url}/dev", "own")[1]
+        assert file["filename"] == filename
+        assert fetch(urljoin(f"{node.url}/dev/simple/own/", str(file["url"]))).body == data
 
 
 def test_nothing_is_lost_with_a_node_and_another_one_follows_the_folders(cluster: Cluster) -> None:

@@ -100,6 +100,11 @@ def test_damaged_files_are_told_and_serving_goes_on(house: House) -> None:
     answer = ready(house)
     assert answer.status == 200
     assert failing(answer)["scrub"].startswith("1 damaged files are in")
+    together = house.folder.parent / "together"
+    together.mkdir()
+    aside.rename(together / "quarantine")
+    assert failing(ready(house)) == {}
+    assert str(together) in failing(ready(house, shared=together))["scrub"]
 
 
 def test_asking_often_costs_nothing(house: House) -> None:

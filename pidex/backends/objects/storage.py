@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from pidex.backends import staging
 from pidex.backends.objects.bucket import BLOCK_BYTES, PART_BYTES, Bucket, reading
+from pidex.backends.objects.packs import Packs
 from pidex.backends.objects.reading import Reader
 from pidex.core.errors import Conflict, NotFound
 from pidex.core.interfaces import Handle, KeptFile, Staged, Storage
@@ -91,7 +92,7 @@ class Objects(Storage):
         self, bucket: Bucket, folder: Path, members: Members, *, cache: int, redirect: bool = False
     ) -> None:
         self.store, self._members, self._redirect = bucket, members, redirect
-        self.reader = Reader(bucket, folder, cache)
+        self.reader, self.packs = Reader(bucket, folder, cache), Packs(bucket)
         self._roots: dict[int, str] = {}
         self._seen: Mapping[str, int] | None = None
 

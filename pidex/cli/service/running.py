@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pidex.app.ground import shared_dir
 from pidex.config import (
     ENV_PREFIX,
     Settings,
@@ -51,13 +52,20 @@ class Running:
         """The port that clients or a proxy connect to."""
         return self.settings.port or 3141
 
+    def private(self) -> Iterator[Path]:
+        """The folders that are for its user alone: the data directory, and what nodes share beside it."""
+        if self.data is not None:
+            yield self.data
+            shared = shared_dir(self.settings, self.data)
+            if shared != self.data:
+                yield shared
+
     def written(self) -> Iterator[Path]:
         """The folders in which pidex writes."""
         settings = self.settings
         yield from settings.folders
         yield from drop_boxes(settings)
-        if self.data is not None:
-            yield self.data
+        yield from self.private()
         for file in (settings.log_file, settings.socket):
             if file is not None:
                 yield file.parent

@@ -36,8 +36,9 @@ def _head(running: Running, name: str, dynamic: bool) -> Iterator[str]:
         user = running.user
         yield "# Before the first start, where they are not there yet:"
         yield f"#   useradd --system --user-group --shell /usr/sbin/nologin {user}"
+        private = {*running.private()}
         for path in dict.fromkeys(running.written()):
-            mode = "700" if path == running.data else "755"
+            mode = "700" if path in private else "755"
             yield f"#   install -d -o {user} -g {user} -m {mode} {_word(str(path))}"
 
 

@@ -157,9 +157,7 @@ def restart(pidex: Pidex, *, alone: bool = True) -> None:
     for each in every:
         try:
             left += curator.finish(each.name, by=OPERATOR)
-            received = intake.recover(
-                each.name, given_up=None if alone else lambda intent: intent.node == node
-            )
+            received = intake.recover(each.name, given_up=lambda intent: alone or intent.node == node)
         except StorageDown as error:
             log.warning("%s What the last stop cut off in %s is looked at later.", error, each.name)
             continue

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pidex.app.ground import node_of
-from pidex.app.houses import Houses
+from pidex.app.houses import Houses, restart
 from pidex.core.errors import PidexError
 
 if TYPE_CHECKING:
@@ -166,6 +166,24 @@ def join(pidex: Pidex) -> bool:
     with pidex.catalogue.beside() as conn:
         leases.take(conn, f"node:{name}", name)
         return not any(alive for node, alive in leases.nodes(conn).items() if node != name)
+
+
+def settle(pidex: Pidex) -> None:
+    """What a start does, for a command that has this node's data directory alone.
+
+    What nodes left that are gone is settled, too; what nodes that live are publishing is theirs.
+    """
+    from pidex.catalogue import leases  # noqa: PLC0415  # see above
+
+    others: Mapping[str, bool] = {}
+    if pidex.settings.catalogue:
+        own = node_of(pidex.data)
+        with pidex.catalogue.beside() as conn:
+            others = {node: alive for node, alive in leases.nodes(conn).items() if node != own}
+    restart(pidex, alone=not any(others.values()))
+    for node, alive in others.items():
+        if not alive:
+            recover(pidex, node)
 
 
 def recover(pidex: Pidex, node: str) -> tuple[int, int]:

@@ -41,8 +41,8 @@ def command(deep: bool, rate: float, repair: bool, accept: bool, as_json: bool, 
 
     It reads, also beside a running server. --repair needs the data directory alone: it reads files again
     whose rows are wrong, moves damaged bytes into the data directory's quarantine (nothing is deleted), and
-    brings sound ones back where there are any. What people decided is never made up: for that there are
-    backups, and --accept, once you have looked.
+    brings sound ones back where there are any. What other nodes of a cluster are publishing is left to them.
+    What people decided is never made up: for that there are backups, and --accept, once you have looked.
     """
     from pidex.verify import Pace
 
@@ -74,14 +74,14 @@ def parts(pidex: Pidex) -> tuple[Verifier, Healer]:
 
 def mended(pidex: Pidex, verifier: Verifier, healer: Healer, report: Report) -> Report:
     """Mend what can be mended, and look again."""
-    from pidex.app.houses import restart
+    from pidex.app import nodes
     from pidex.catalogue import indexes
     from pidex.verify import Repair
 
     said: list[str] = []
     kinds = {each.repair for each in report.differences}
     if Repair.START in kinds:
-        restart(pidex)
+        nodes.settle(pidex)
         said.append("What was cut off is finished or undone.")
     bytes_ = (Repair.BYTES, Repair.MIRROR)
     said += [healer.heal(each, by=OPERATOR) for each in report.differences if each.repair in bytes_]

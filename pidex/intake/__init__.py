@@ -122,8 +122,9 @@ class Intake:
     ) -> tuple[int, int]:
         """Finish or undo what was being received when its process died; how many of each.
 
-        `older`: only what began so many seconds ago or longer. 0 while nobody else receives. `given_up` says
-        instead of that which are nobody's any more.
+        `older`: only what began so many seconds ago or longer. 0 while no other process of this node
+        receives; what another node began is left alone for a minute. `given_up` says instead of that which
+        are nobody's any more.
         """
         return self._deliveries.recover(index, older=older, given_up=given_up)
 

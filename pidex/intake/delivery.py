@@ -40,6 +40,8 @@ from pidex.intake.together import Together
 WAIT_SECONDS, LOOK_SECONDS = 10.0, 0.02
 #: Uploads that are placed and admitted at once; others wait for them.
 TOGETHER = 64
+#: Seconds after which another node's publish is nobody's any more, where it is not known whether that lives.
+ELSEWHERE_SECONDS = 60.0
 #: What a client is told to wait, in seconds, where trying again helps.
 RETRY_SECONDS = 2
 
@@ -400,13 +402,15 @@ class Deliveries:
         self, index: str, *, older: float = 0.0, given_up: Callable[[intents.Intent], bool] | None = None
     ) -> tuple[int, int]:
         """Finish what lies in its place with its bytes, undo the rest; see `Intake.recover`."""
-        now = self._clock()
+        now, node = self._clock(), self._owner.partition(":")[0]
+
+        def old(intent: intents.Intent) -> bool:
+            patience = older if intent.node == node else max(older, ELSEWHERE_SECONDS)
+            return intent.at <= (now - patience) * 1_000_000
+
         with self._catalogue.read() as conn:
-            found = [
-                intent
-                for intent in intents.list(conn, index_of(conn, index).id)
-                if (given_up(intent) if given_up is not None else intent.at <= (now - older) * 1_000_000)
-            ]
+            every = intents.list(conn, index_of(conn, index).id)
+        found = [intent for intent in every if (given_up or old)(intent)]
         finished = 0
         for intent in found:
             whole = self._storage.digest(intent.root, intent.path) == intent.sha256 or self._place_kept(

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event, exc
 
-from pidex.catalogue import intents
+from pidex.app import nodes
+from pidex.app.ground import node_of
+from pidex.catalogue import intents, leases
+from pidex.cli.group import DONE, pidex, run
 from tests import samples
 from tests.web.driver import Answer, House, listed
 from tests.web.test_upload import MULTIPART, fields_of, packed
@@ -127,4 +130,30 @@ def test_what_another_node_announces_is_left_alone(house: House, postgres_url: s
     assert intake.recover("main", given_up=lambda intent: intent.node == mine) == (0, 0)
     assert left(house) == [FILENAME]
     assert intake.recover("main", given_up=lambda intent: intent.node == "node") == (0, 1)
+    assert left(house) == []
+
+
+def test_repairing_leaves_what_living_nodes_are_publishing(
+    house: House, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, now = node_of(house.pidex.data), int(house.pidex.clock() * 1_000_000)
+    old = now - 3_600_000_000
+    with house.pidex.catalogue.write() as conn:
+        for filename, node, at in (
+            ("mine-1.0.tar.gz", mine, old),  # for its sake there is something to repair
+            ("dead-1.0.tar.gz", "dead", now),
+            ("living-1.0.tar.gz", "living", now),
+        ):
+            intents.put(conn, 1, intents.Intent(filename, 0, filename, "0" * 64, 1, "olga", at, f"{node}:1"))
+    with house.pidex.catalogue.beside() as conn:
+        leases.take(conn, "node:dead", "dead", seconds=-1)
+        leases.take(conn, "node:living", "living", seconds=3600)
+    monkeypatch.setenv("PIDEX_CATALOGUE", postgres_url)
+    words = ["verify", "--repair", str(house.folder), "--data", str(house.pidex.data)]
+    assert run(pidex, words) == DONE, capsys.readouterr()
+    assert "What was cut off is finished or undone." in capsys.readouterr().out
+    assert left(house) == ["living-1.0.tar.gz"]
+    with house.pidex.catalogue.beside() as conn:
+        leases.release(conn, "node:living", "living")
+    nodes.settle(house.pidex)  # nobody is there any more whose it could be
     assert left(house) == []

@@ -27,8 +27,8 @@ FILLING, MEASURED = (12, 0.0), (4, 0.15)
 LONG_MINUTES, WARM_MINUTES, WARM_FILES, WARM_PROJECTS = 5.0, 10.0, 17_000, 170
 #: Of a soak at most this is warm-up.
 WARM_SHARE = 0.5
-#: Projects of the upstream at first, and files of each of them.
-FAR_PROJECTS, FAR_FILES = 400, 20
+#: Projects of the upstream, and files of each of them; and projects of one file that nobody has asked for.
+FAR_PROJECTS, FAR_FILES, NEW_PROJECTS = 400, 20, 6_000
 #: MiB for finished pages in each worker: as much as the pages of a soak can fill.
 PAGE_CACHE = 8
 #: Looks of which the least counts: what is in use for a moment is no growth.
@@ -44,8 +44,8 @@ REST_SECONDS, MORE_MIB = 10.0, 2.0
 class Soak:
     """The load, and what was measured beside it."""
 
-    def __init__(self, server: Server, data: Path, upstream: LocalUpstream, seed: int, *, warm: int) -> None:
-        self.server, self.data, self.upstream, self.warm = server, data, upstream, warm
+    def __init__(self, server: Server, data: Path, new: list[str], seed: int, *, warm: int) -> None:
+        self.server, self.data, self.new, self.warm = server, data, new, warm
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.looks: list[growth.Look] = []
@@ -117,10 +117,8 @@ class Soak:
             self.counts["installs"] += 1
 
     async def _miss(self) -> None:
-        """A project that only the upstream has, and that nobody has asked for yet."""
-        self.version += 1
-        project = f"far-new{self.version}"
-        self.upstream.add(wheel(project, "1.0", self.chance.randbytes(4_000)))
+        """A project that only the upstream has, and that nobody has asked for yet while there are any."""
+        project = self.new.pop() if self.new else f"far{self.chance.randrange(FAR_PROJECTS)}"
         await self._install(project)
         self.counts["mirrored"] += 1
 
@@ -158,13 +156,27 @@ class Soak:
         return found
 
 
-def fill(folder: Path, upstream: LocalUpstream) -> None:
-    """So many wheels, each of a version of its own; and what the upstream has."""
+def fill(folder: Path) -> None:
+    """So many wheels, each of a version of its own."""
     for number in range(WARM_FILES):
         filename, data = wheel(f"warm{number % WARM_PROJECTS}", f"1.{number}")
         (folder / filename).write_bytes(data)
-    for number in range(FAR_PROJECTS * FAR_FILES):
+
+
+def stock(upstream: LocalUpstream, *, long: bool) -> list[str]:
+    """What the upstream has; the names of projects that are new to the server."""
+    for number in range(FAR_PROJECTS * (FAR_FILES if long else 1)):
         upstream.add(wheel(f"far{number % FAR_PROJECTS}", f"1.{number}"))
+    new = [f"far-new{number}" for number in range(NEW_PROJECTS if long else 0)]
+    for name in new:
+        upstream.add(wheel(name, "1.0", b"far" * 1_000))
+    return new
+
+
+def own(port: int) -> dict[str, str]:
+    """What the index lists and the upstream does not have."""
+    found = check.everything(port)
+    return {name: digest for name, digest in found.items() if not name.startswith("far")}
 
 
 def warm_up(soak: Soak, seconds: float) -> None:
@@ -189,22 +201,21 @@ def run(minutes: float, seed: int) -> dict[str, object]:
     with LocalUpstream() as upstream:
         options = ("--upstream", upstream.url, "--page-cache", str(PAGE_CACHE))
         server = pidex(folder, data, base / "log", *options)
+        new = stock(upstream, long=long)
         if long:
-            fill(folder, upstream)
+            fill(folder)
         with under_test(server, base, seed):
             server.start()
-            while long and len(check.everything(server.port)) < WARM_FILES:
+            while long and len(own(server.port)) < WARM_FILES:
                 pass  # each look waits for pages that are not ready
-            soak = Soak(server, data, upstream, seed, warm=WARM_PROJECTS if long else 0)
+            soak = Soak(server, data, new, seed, warm=WARM_PROJECTS if long else 0)
             if long:
                 warm_up(soak, warming * 60)
             figures = _measured(soak, minutes - (warming if long else 0), long=long)
             figures = {"minutes": minutes, "seed": seed, "errors": 0} | figures
             if server.tracebacks():
                 raise Broken(f"tracebacks in the log: {server.tail()}")
-            listed = check.everything(server.port).items()
-            own = {name: digest for name, digest in listed if not name.startswith("far")}
-            check.at_rest(folder, data, own)
+            check.at_rest(folder, data, own(server.port))
             check.verified(folder, data, deep=True)
     return figures
 

@@ -1,4 +1,4 @@
-"""`scripts/fuzz [TARGET ...] [--minutes N] [--seed S] [--keep]`: each target for N minutes, and its findings."""
+"""`scripts/fuzz [TARGET ...] [--minutes N] [--seed S] [--keep]`: each target for N minutes; what it found."""
 
 from __future__ import annotations
 

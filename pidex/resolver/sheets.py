@@ -14,7 +14,7 @@ from pidex.core.model import Distribution, File, PackageType
 from pidex.core.upstreams import UpstreamFile, UpstreamPage
 from pidex.core.written import Written
 
-#: Files of all pages that are kept converted: some 10 MB.
+#: Files of all pages that are kept converted, and those pages: some 10 MB.
 KEPT_FILES = 10_000
 
 _filename = attrgetter("filename")
@@ -56,7 +56,7 @@ class Sheets:
         with self._lock:
             self._drop(key)
             self._sheets[key] = sheet
-            self._files += len(sheet.files)
+            self._files += 1 + len(sheet.files)
             while self._files > self._limit and len(self._sheets) > 1:
                 self._drop(next(iter(self._sheets)))
         return sheet
@@ -82,7 +82,7 @@ class Sheets:
     def _drop(self, key: tuple[str, str, str]) -> None:
         old = self._sheets.pop(key, None)
         if old is not None:
-            self._files -= len(old.files)
+            self._files -= 1 + len(old.files)
 
 
 def lines_of(page: UpstreamPage) -> Lines:

@@ -107,6 +107,10 @@ def test_a_folder_that_cannot_be_read(target: Target, tmp_path: Path) -> None:
     assert "cannot be written by this user." in sentences
     elsewhere = replaced(target, data=tmp_path / "no" / "data")
     assert "cannot be made:" in as_nobody(lambda: said(elsewhere, "data directory"))
+    target.data.chmod(0o777)
+    node = replaced(target, shared=tmp_path / ".pidex-packages")
+    sentences = as_nobody(lambda: " ".join(each.sentence for each in found(node, "data directory")))
+    assert f"The data directory {node.shared} cannot be made:" in sentences
 
 
 def test_nesting(target: Target) -> None:
@@ -150,6 +154,8 @@ def test_small_file_systems_in_memory(target: Target, tmp_path: Path) -> None:
         small = replaced(target, data=data)
         assert "warn: The data directory is in memory (tmpfs)" in said(small, "file systems")
         assert "a replaced file's last good version cannot be kept" in said(small, "hard links")
+        node = replaced(small, shared=target.data)
+        assert [each.state for each in found(node, "hard links")] == ["ok"], "that of all nodes counts"
         bytes_, inodes = [each for each in found(small, "space") if each.state == "fail"]
         assert bytes_.sentence.endswith(f" MiB are free where {data} lies.")
         assert inodes.sentence == f"49 inodes are free where {data} lies."

@@ -197,10 +197,9 @@ class Pidex:
         """What `pidex doctor` says of this server."""
         from pidex.doctor import Target, examine  # noqa: PLC0415
 
-        taken = {
-            each.name: getattr(self.settings, each.name) for each in fields(Target) if each.name != "data"
-        }
-        return examine(Target(data=self.data, **taken), clock=self.clock)
+        named = [each.name for each in fields(Target) if each.name not in ("data", "shared")]
+        taken = {name: getattr(self.settings, name) for name in named}
+        return examine(Target(data=self.data, shared=self.shared, **taken), clock=self.clock)
 
     def verifier(self) -> Verifier:
         """What compares all that is kept."""

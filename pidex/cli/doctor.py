@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from pidex.app.ground import shared_dir
 from pidex.cli.options import settings_options
 from pidex.config import data_dir, environment, load
 from pidex.core.errors import ConfigError
@@ -50,5 +51,7 @@ def examined(flags: dict[str, object], environ: dict[str, str]) -> Iterator[Chec
         return
     source = f"the file {settings.config}" if settings.config else "flags, variables and defaults"
     yield Check("configuration", "ok", f"The configuration is good: {source}.")
-    taken = {each.name: getattr(settings, each.name) for each in fields(Target) if each.name != "data"}
-    yield from examine(Target(data=data, **taken), clock=time.time)
+    named = [each.name for each in fields(Target) if each.name not in ("data", "shared")]
+    taken = {name: getattr(settings, name) for name in named}
+    target = Target(data=data, shared=shared_dir(settings, data), **taken)
+    yield from examine(target, clock=time.time)

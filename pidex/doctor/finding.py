@@ -42,6 +42,7 @@ class Target:
 
     folders: Sequence[Path]
     data: Path
+    shared: Path | None = None  # what nodes of a cluster have in common of it, where that is not there
     host: str = "127.0.0.1"
     port: int = 3141
     socket: Path | None = None

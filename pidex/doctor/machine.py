@@ -105,8 +105,12 @@ def nesting(target: Target, _: Clock) -> Findings:
 
 
 def data_directory(target: Target, _: Clock) -> Findings:
-    """The data directory belongs to us, and to nobody else."""
-    data = target.data
+    """The data directory belongs to us, and to nobody else; so does what nodes of a cluster share of it."""
+    for data in dict.fromkeys((target.data, target.shared or target.data)):
+        yield from _own(data, target)
+
+
+def _own(data: Path, target: Target) -> Findings:
     if not data.exists():
         parent = next(each for each in data.parents if each.exists())
         if os.access(parent, os.W_OK | os.X_OK):
@@ -120,7 +124,9 @@ def data_directory(target: Target, _: Clock) -> Findings:
                     data=data,
                     parent=parent,
                 ),
-                said("Name another one with --data."),
+                said("Name another one with --data.")
+                if data == target.data
+                else said("chown it: chown -R $USER %(data)s", data=parent),
             )
         return
     found = data.stat()
@@ -200,7 +206,8 @@ def file_systems(target: Target, _: Clock) -> Findings:
 
 def hard_links(target: Target, _: Clock) -> Findings:
     """The last good version of a file can be kept by a hard link."""
-    data = _existing(target.data)
+    kept = target.shared or target.data
+    data = _existing(kept)
     for folder in target.folders:
         if folder.is_dir() and folder.stat().st_dev != data.stat().st_dev:
             yield warn(
@@ -208,7 +215,7 @@ def hard_links(target: Target, _: Clock) -> Findings:
                     "The folder %(folder)s is on another file system than the data directory %(data)s:"
                     " a replaced file's last good version cannot be kept.",
                     folder=folder,
-                    data=target.data,
+                    data=kept,
                 ),
                 said("Name a data directory on the folder's file system with --data."),
             )

@@ -34,6 +34,12 @@ COUNTS = {
     "SER": 2,
     "FIL": 8,
     "CAC": 11,
+    "AUT": 9,
+    "UPL": 17,
+    "CMD": 7,
+    "ATT": 9,
+    "MIR": 6,
+    "CNF": 4,
     "ARC": 12,
 }
 

@@ -33,7 +33,9 @@ class Upstreams:
         self.confirmed: list[str] = []
         self.down = False
 
-    def find_page(self, upstream: str, project: str, *, confirm: bool = True) -> Held | None:
+    def find_page(
+        self, upstream: str, project: str, *, confirm: bool = True, wait: bool = True
+    ) -> Held | None:
         self.asked.append(project)
         self.confirmed += [project] if confirm else []
         held = self.pages.get((upstream, project))
@@ -51,7 +53,7 @@ class Upstreams:
     def has_name(self, upstream: str, project: str) -> bool:
         return project in self.names.get(upstream, ())
 
-    def find_metadata(self, file: File) -> bytes | None:
+    def find_metadata(self, file: File, *, wait: bool = True) -> bytes | None:
         return b"Name: foo\n" if file.metadata_sha256 else None
 
     def yanked_since(self, upstream: str, project: str) -> Mapping[str, int]:
@@ -242,9 +244,12 @@ def test_nothing_foreign_under_a_name_of_ours(
 def test_merging_needs_consent_of_every_layer_and_own_names_win(house: House) -> None:
     base = house.index("base", "foo-1.0.zip", "foo-3.0.zip")
     main = house.index("main", "foo-2.0.zip", bases=("base",), upstreams=(PYPI,))
-    house.mirror.pages[PYPI, "foo"] = page("foo", "foo-1.0.zip", "Foo-2.0.zip", "foo-4.0.zip", until=70)
+    theirs = page("foo", "foo-1.0.zip", "Foo-2.0.zip", "foo-4.0.zip", until=70, serial=30_000_000)
+    house.mirror.pages[PYPI, "foo"] = theirs
+    alone = house.page("base", "foo").serial, house.page("main", "foo").serial
     house.decide(main, "foo", Origin.MERGED)
     found = house.page("main", "foo")
+    assert found.serial == max(alone) < 30_000_000, "MIR-4: of what is ours"
     assert [(file.filename, file.index, file.origin) for file in found.files] == [
         ("foo-1.0.zip", "base", ""),
         ("foo-2.0.zip", "main", ""),

@@ -44,6 +44,7 @@ _TEMPORARY_ENDS: Final = (
 _MERGE_LEFTOVER: Final = re.compile(r"_(?:BACKUP|BASE|LOCAL|REMOTE)_\d{2,}\.[a-z][a-z0-9.]*\Z")
 _FILENAME: Final = re.compile(r"[\w.!+-]+", re.ASCII)
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
+_ALIKE: Final = str.maketrans({"-": None, "l": "1", "i": "1", "o": "0"})
 _RUN: Final = re.compile(r"[-_.]+")
 _LEGACY_VERSION: Final = re.compile(r"[a-z0-9](?:[a-z0-9._!+-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
 _LEGACY_PIECE: Final = re.compile(r"\d+|[a-z]+", re.ASCII)
@@ -70,6 +71,11 @@ def normalize(name: str) -> str:
 @lru_cache(maxsize=16_384)  # names of at most MAX_FILENAME characters: a few MB
 def _normalize(name: str) -> str:
     return _RUN.sub("-", name).lower()
+
+
+def look_alike(project: str) -> str:
+    """Equal for normalised names that the eye takes for the same (NAM-4): `paypal`, `pay-pa1`, `paypa-i`."""
+    return project.translate(_ALIKE)
 
 
 @lru_cache(maxsize=4_096)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -11,7 +12,15 @@ from typing import Any, Literal
 
 from pidex.core.errors import BadName, BadRequest, TooLarge
 from pidex.core.model import Distribution, PackageType
-from pidex.core.names import canonical_version, is_name, is_version, normalize, normalized_version, parse
+from pidex.core.names import (
+    canonical_version,
+    is_name,
+    is_version,
+    look_alike,
+    normalize,
+    normalized_version,
+    parse,
+)
 
 Severity = Literal["off", "warn", "error"]
 
@@ -33,6 +42,8 @@ _DIGESTS = {
 _HEX = re.compile(r"[0-9a-f]+")
 _FILETYPES = frozenset(kind.value for kind in PackageType) | {"bdist_dumb", "bdist_dmg"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+#: Normalised on both sides: `_thread` stays what it is, since no project is called so.
+_STANDARD = frozenset(name.lower() for name in sys.stdlib_module_names)
 #: PyPI's platform tags (WHN-5), each matched whole.
 _PLATFORM = re.compile(
     r"any|win32|win_(amd64|arm64|ia64)|manylinux1_(x86_64|i686)|manylinux2010_(x86_64|i686)"
@@ -57,6 +68,8 @@ class UploadPolicy:
     local_versions: bool = True
     direct_urls: bool = True
     normalised_names: bool = False  # WHN-1, SDN-1, SDN-2: the file name as PyPI wants it
+    similar_names: bool = True  # NAM-4: new projects may be called nearly as others are
+    standard_names: Severity = "warn"  # NAM-4: new projects called as modules of the standard library
     one_sdist: bool = False
     platform_tags: Severity = "warn"  # WHN-6
     framing: Severity = "error"  # ARC-5, ARC-6
@@ -247,7 +260,42 @@ def _check_spelling(distribution: Distribution) -> None:
 
 def name_warnings(distribution: Distribution, policy: UploadPolicy) -> tuple[str, ...]:
     """What an index mentions of a file name that it takes."""
-    return tuple(_platform_faults(distribution)) if policy.platform_tags == "warn" else ()
+    found = _platform_faults(distribution) if policy.platform_tags == "warn" else iter(())
+    if policy.standard_names == "warn" and is_standard(distribution.project):
+        return (_standard(distribution.name), *found)
+    return tuple(found)
+
+
+def form_warnings(form: Form | None) -> tuple[str, ...]:
+    """What of a form was not kept, and was meant to be (ATT-8). uv attaches it by itself: no refusal."""
+    sent = _one(form.fields, "attestations") if form is not None else None
+    if sent is None or sent == "[]":
+        return ()
+    return ("The attestations were not kept: this index verifies and serves none of its own files.",)
+
+
+def is_standard(project: str) -> bool:
+    """Whether a module of the standard library has this normalised name (NAM-4)."""
+    return project.replace("-", "_") in _STANDARD
+
+
+def _standard(name: str) -> str:
+    return f"A module of the standard library is called {name!r}: whoever installs it gets two of that name."
+
+
+def check_new_project(distribution: Distribution, policy: UploadPolicy, others: Iterable[str]) -> None:
+    """Whether an index begins a project of this name (NAM-4). Raises `BadRequest`.
+
+    `others`: the normalised names of its projects, looked at where the policy asks for it.
+    """
+    name, project = distribution.name, distribution.project
+    if policy.standard_names == "error" and is_standard(project):
+        raise BadRequest(f"The name {name!r} isn't allowed. {_standard(name)}")
+    if policy.similar_names:
+        return
+    look = look_alike(project)
+    if any(look_alike(other) == look for other in others if other != project):
+        raise BadRequest(f"The name {name!r} is too similar to an existing project.")
 
 
 def _platform_faults(distribution: Distribution) -> Iterator[str]:

@@ -125,7 +125,9 @@ class Order:
 
     def receipt(self, status: str) -> Receipt:
         """What the sender is told."""
-        warnings = self.sound.warnings if self.sound is not None and status != "identical" else ()
+        warnings = uploads.form_warnings(self.parcel.form)
+        if self.sound is not None and status != "identical":
+            warnings += self.sound.warnings
         digests, of = self.parcel.stage.digests(), self.distribution
         sha256, blake2 = digests["sha256"], digests["blake2_256"]
         return Receipt(status, self.parcel.filename, of.project, of.version, sha256, blake2, warnings)

@@ -22,7 +22,7 @@ from pidex.catalogue import (
     users,
 )
 from pidex.catalogue.engine import Connection
-from pidex.core import people
+from pidex.core import people, uploads
 from pidex.core.errors import BadRequest, Busy, FileDeleted, FileExists, Forbidden
 from pidex.core.folder import Key
 from pidex.core.model import Distribution, PackageType, Place, PlaceState, Principal, Status
@@ -61,6 +61,7 @@ def judge(
     key, filename = distribution.filename.casefold(), distribution.filename
     check_status(conn, here, distribution.project)
     if not admissions.is_known(conn, here.id, key):
+        _check_project(conn, here, distribution)
         _check_release(conn, here, distribution, one_sdist=one_sdist)
         return Judgement()
     listed = files.find_by_key(conn, here.id, key)
@@ -145,6 +146,13 @@ def _unlisted(place: Place) -> FileExists:
         f"File already exists ({place.filename!r}): it lies in the folder and is not listed, because "
         f"{reason}. Remove it there, or use a new version."
     )
+
+
+def _check_project(conn: Connection, here: indexes.Index, distribution: Distribution) -> None:
+    """Whether the name may become a project, where there is none of it yet."""
+    if is_new(conn, here, distribution.project):
+        others = (other.project for other in projects.list(conn, here.id, withheld=True))
+        uploads.check_new_project(distribution, uploads.policy_of(here.policy), others)
 
 
 def _check_release(

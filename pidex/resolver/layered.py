@@ -157,6 +157,7 @@ class Layered:
             if each.name in choice.indexes:
                 listing = self._listing(each, project)
                 parts += [listing.page] if listing is not None else []
+        ours = [part.serial for part in parts]
         for source in choice.upstreams:
             page = self._outside([source], project)
             parts += [page] if page is not None else []
@@ -171,7 +172,7 @@ class Layered:
         return replace(
             parts[0],
             index=self._here.name,
-            serial=max(part.serial for part in parts),
+            serial=max(ours, default=parts[0].serial),  # MIR-4: an upstream counts otherwise
             versions=versions_of(files_),
             files=files_,
             valid_until=min(until, default=None),

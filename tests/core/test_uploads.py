@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pidex.core.errors import BadRequest, PidexError, TooLarge
+from pidex.core.names import parse
 from pidex.core.uploads import (
     Form,
     UploadPolicy,
@@ -14,6 +15,7 @@ from pidex.core.uploads import (
     check_filename,
     check_form,
     check_metadata,
+    check_new_project,
     check_size,
     collect,
     name_warnings,
@@ -213,6 +215,24 @@ def test_unusual_platforms_can_be_mentioned_alone() -> None:
     assert name_warnings(unusual, LENIENT) == name_warnings(unusual, warn), "WHN-6: the default"
     usual = check_filename("demo-1.0-py3-none-any.whl", form(version="1.0"), warn)
     assert name_warnings(usual, warn) == ()
+
+
+def test_names_that_look_like_others_and_standard_ones() -> None:
+    """NAM-4: which new projects an index begins."""
+    strict = UploadPolicy(similar_names=False, standard_names="error")
+    mine = parse("pay_pa1-1.0.tar.gz")
+    for other in "paypal", "pay-pal", "p-a-y-p-a-i":
+        with pytest.raises(BadRequest, match="'pay_pa1' is too similar to an existing project"):
+            check_new_project(mine, strict, ["first", other])
+        check_new_project(mine, LENIENT, [other])
+    check_new_project(mine, strict, ["pay-pa1", "paypall", "pagpal"])
+    standard = parse("Concurrent-1.0.tar.gz")
+    with pytest.raises(BadRequest, match="'Concurrent' isn't allowed"):
+        check_new_project(standard, strict, [])
+    check_new_project(standard, LENIENT, [])
+    assert "module of the standard library is called 'Concurrent'" in name_warnings(standard, LENIENT)[0]
+    assert name_warnings(standard, UploadPolicy(standard_names="off")) == ()
+    assert name_warnings(mine, LENIENT) == ()
 
 
 def test_digests_must_match() -> None:

@@ -182,7 +182,7 @@ def test_every_answer_says_how_long_it_is_fresh(house: House, accept: str) -> No
     """CAC-4: else readers guess, by Last-Modified; that only files have."""
     pages = ["/simple/", "/simple/demo/", "/packages/", "/pypi/demo/json", "/pypi/demo/1/json", "/demo/json"]
     others = ["/", "/rss/updates.xml", "/rss/project/demo/releases.xml", "/-/health", "/robots.txt"]
-    elsewhere = ["/simple", "/simple/Demo/", "/demo/", "/simple/absent/", "/pypi/absent/json", "/no/such/path"]
+    elsewhere = ["/simple", "/simple/Demo/", "/demo/", "/simple/absent/", "/pypi/absent/json", "/no/such/way"]
     metadata = file_url(house, "demo") + ".metadata"
     for path in *pages, *others, *elsewhere, *(f"/main{page}" for page in pages), metadata:
         answer = house.get(path, accept)

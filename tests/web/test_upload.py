@@ -367,6 +367,28 @@ def test_row_21_and_22_stricter_names(ann: Client) -> None:
     assert "Warning: Binary wheel" in answer.text, "WHN-6: mentioned where nobody says otherwise"
 
 
+def test_a_new_project_may_not_look_like_another(ann: Client) -> None:
+    assert ann.send(samples.wheel("paypal", "1")).status == 200
+    policy(ann.house, similar_names=False)
+    refused = ann.send(samples.wheel("pay_pa1", "1"))
+    assert (refused.status, refused.text) == (
+        400,
+        "The name 'pay_pa1' is too similar to an existing project.\n",
+    )
+    assert ann.send(samples.wheel("paypal", "2")).status == 200, "it is there: no new project"
+    policy(ann.house)
+    assert ann.send(samples.wheel("pay_pa1", "1")).status == 200
+    policy(ann.house, similar_names=False)
+    assert ann.send(samples.wheel("pay_pa1", "2")).status == 200
+
+
+def test_attestations_are_not_dropped_without_a_word(ann: Client) -> None:
+    """ATT-8: uv attaches them by itself, so they refuse nothing."""
+    for number, (sent, told) in enumerate([('[{"version": 1}]', True), ("[]", False), ("{", True)]):
+        answer = ann.send(samples.wheel("demo", f"{number}"), attestations=sent)
+        assert (answer.status, "Warning: The attestations were not kept" in answer.text) == (200, told)
+
+
 def test_row_24_parts_of_a_wheel(ann: Client) -> None:
     bare = samples.zipped([("demo-1.0.dist-info/METADATA", samples.core_metadata("demo", "1.0"))])
     answer = ann.send((DEMO[0], bare))

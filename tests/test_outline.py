@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pidex.catalogue import holds, indexes, statuses, yanks
 from pidex.catalogue.engine import Catalogue
 from pidex.catalogue.packing import packed
-from pidex.core.errors import NotFetched, NotFound, UpstreamDown
+from pidex.core.errors import NotFetched, NotFound, UpstreamDown, Withheld
 from pidex.core.layers import Origin
 from pidex.core.model import ANONYMOUS, File, Page, Status
 from pidex.core.names import canonical_version
@@ -26,6 +27,7 @@ from tests.core.test_passage import read, said
 from tests.test_resolver_layers import ABSENT, PYPI, House
 
 BASE = "../../packages/"
+EPOCHS = count()
 PLACE = f"https://up.example/packages/ab/cd/{'0' * 60}/"
 NAMES = (
     "foo-1.0-py3-none-any.whl",
@@ -116,6 +118,11 @@ def both(house: House, project: str = "foo") -> tuple[bytes, bytes, bool]:
     short, lines = house.resolver.outline("main", project, by=ANONYMOUS)
     assert (short.valid_until, short.origin, short.layers) == (long.valid_until, long.origin, long.layers)
     written = page_json(short, file_base=BASE, lines=lines)
+    epoch = next(EPOCHS)
+    for _ in range(2):  # what was found out the first time is what the second one goes by
+        again, said_again = house.resolver.outline("main", project, by=ANONYMOUS, epoch=epoch)
+        assert (again, said_again is None) == (short, lines is None)
+        assert page_json(again, file_base=BASE, lines=said_again) == written
     return page_json(long, file_base=BASE), written, lines is not None
 
 
@@ -194,9 +201,14 @@ def test_what_is_packed_already_is_sent_as_it_is() -> None:
         for coding in (None, "zstd", "gzip"):
             body, used, later, length, digest = condense((b"x" * number,), coding, "a/b", packed=pack)
             _, wanted, unpacked_later, _, same = condense((b"x" * number,), coding, "a/b")
-            assert (used, later, digest) == (wanted, unpacked_later, same)
+            assert (used, later) == (wanted, unpacked_later)
+            assert (digest == same) == (coding == "gzip"), "of what is packed already, that is hashed"
             assert (body is pack) == (used == "zstd" or later)
             assert length == (number if later else len(body))
+        plain, small = (
+            condense((b"x" * number,), coding, "a/b", packed=pack)[4] for coding in (None, "zstd")
+        )
+        assert plain == small, "one page has one tag, but for its coding"
 
 
 def test_a_project_that_is_quarantined_here_has_no_file_on_either_way(house: House) -> None:
@@ -253,3 +265,45 @@ def test_pages_without_files_are_forgotten_like_others() -> None:
     for number in range(30):
         sheets.find("pypi", "", UpstreamPage(f"foo{number}", "Foo", ()))
     assert len(sheets._sheets) <= 10
+
+
+def test_what_was_found_out_of_a_project_holds_for_its_epoch_alone(house: House) -> None:
+    page, _ = read("foo", said("foo-1.0-py3-none-any.whl"))
+    house.mirror.pages[PYPI, "foo"] = Held(page, 1.0, 2e9)
+    (file,) = house.page("main", "foo").files
+    outline, locate = house.resolver.outline, house.resolver.locate
+    asked: Any = {"by": ANONYMOUS, "epoch": 1, "wait": False}
+    url = ("main", file.blake2b_256, file.filename)
+    for nothing_known in (lambda: outline("main", "foo", **asked), lambda: locate(*url, **asked)):
+        with pytest.raises(BlockingIOError):
+            nothing_known()
+    assert outline("main", "foo", by=ANONYMOUS, epoch=1)[1] is page.files
+    assert outline("main", "foo", **asked)[1] is page.files
+    assert locate(*url, **asked) == file
+    for other in (("main", "0" * 64, file.filename), ("main", file.blake2b_256, "foo-2.0-py3-none-any.whl")):
+        with pytest.raises(BlockingIOError):
+            locate(*other, **asked)
+        with pytest.raises(NotFound):
+            locate(*other, by=ANONYMOUS, epoch=1)
+    decide(house, "hold")
+    later = {**asked, "epoch": 2}
+    for elsewhere in (lambda: outline("main", "foo", **later), lambda: locate(*url, **later)):
+        with pytest.raises(BlockingIOError):
+            elsewhere()
+    with pytest.raises(Withheld):
+        locate(*url, by=ANONYMOUS, epoch=2)
+    assert outline("main", "foo", by=ANONYMOUS, epoch=2)[1] is None
+    with pytest.raises(BlockingIOError):
+        outline("main", "foo", **later)
+
+
+def test_that_an_upstream_has_to_be_asked_is_found_out_once(house: House) -> None:
+    for wait in (True, False):
+        with pytest.raises(NotFetched) as told:
+            house.resolver.outline("main", "foo", by=ANONYMOUS, epoch=1, wait=wait)
+        assert (told.value.upstream, told.value.project) == (PYPI, "foo")
+    house.mirror.pages[PYPI, "foo"] = ABSENT
+    with pytest.raises(BlockingIOError):
+        house.resolver.outline("main", "foo", by=ANONYMOUS, epoch=1, wait=False)
+    with pytest.raises(NotFound):
+        house.resolver.outline("main", "foo", by=ANONYMOUS, epoch=1)

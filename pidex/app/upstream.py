@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from pidex.catalogue import upstreams
-from pidex.catalogue.mirrored import Store
+from pidex.catalogue.behind import Behind
 from pidex.config import Settings, environment
 from pidex.core.errors import PidexError
 from pidex.metrics import Counter, Labels, Level, Metrics
-from pidex.mirror import Mirror
+from pidex.mirror import Mirror, records
 
 if TYPE_CHECKING:
     from pidex.backends.upstream import HttpUpstream
@@ -52,7 +52,7 @@ def mirror_of(
         return None if found is None else found.settings
 
     mirror = Mirror(
-        Store(expendable),
+        Behind(expendable),
         data / "mirror",
         settings=reached,
         connect=partial(_connect, metrics, clients),
@@ -91,7 +91,7 @@ def _connect(metrics: Metrics, clients: WeakSet[HttpUpstream], settings: Upstrea
         waited.add(took, (settings.name,))
         seconds.observe(took)
 
-    client = HttpUpstream(settings, variables=environment(), log=log.warning, told=told)
+    client = HttpUpstream(settings, variables=environment(), log=log.warning, told=told, read=records.ready)
     clients.add(client)
     return client
 

@@ -131,13 +131,29 @@ class Store:
 
     def put_page(self, upstream: str, project: str, row: PageRow) -> None:
         """Hold a page in the place of what was held."""
-        values = {
-            **row._asdict(),
-            "body": None if row.body is None else packed(row.body),
-            "seen": None if row.seen is None else packed(row.seen),
-        }
-        put = {"upstream": upstream, "project": project, **values}
-        self._run(lambda conn: _PUT_PAGE.run(conn, [put]), None, write=True)
+        self.put_many([(upstream, project, row)], ())
+
+    def put_many(
+        self, pages: Iterable[tuple[str, str, PageRow]], metadata: Iterable[tuple[str, bytes, float]]
+    ) -> None:
+        """Hold pages, by upstream and project, and core metadata, by its key with its time; or none of it."""
+        rows = [
+            {
+                "upstream": upstream,
+                "project": project,
+                **row._asdict(),
+                "body": None if row.body is None else packed(row.body),
+                "seen": None if row.seen is None else packed(row.seen),
+            }
+            for upstream, project, row in pages
+        ]
+        more = [{"key": key, "at": at, "body": packed(data)} for key, data, at in metadata]
+
+        def put(conn: Connection) -> None:
+            _PUT_PAGE.run(conn, rows)
+            _PUT_METADATA.run(conn, more)
+
+        self._run(put, None, write=True)
 
     def confirm_page(self, upstream: str, project: str, fetched: float, fresh_until: float) -> None:
         """The upstream says that it has not changed."""
@@ -230,8 +246,7 @@ class Store:
 
     def put_metadata(self, key: str, data: bytes, at: float) -> None:
         """Hold core metadata."""
-        put = {"key": key, "at": at, "body": packed(data)}
-        self._run(lambda conn: _PUT_METADATA.run(conn, [put]), None, write=True)
+        self.put_many((), [(key, data, at)])
 
     # --- files ----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,9 @@ LEVEL = 1
 #: Bytes that one value may unpack to: a page of an upstream has 64 MiB at most.
 MAX_BYTES = 256 * 1024 * 1024
 
+#: What packs, of each thread: to make one takes as long as to pack a small page.
+_presses = threading.local()
+
 
 def packed(body: bytes) -> bytes:
     """The bytes, smaller, with a checksum."""
@@ -17,7 +21,9 @@ def packed(body: bytes) -> bytes:
     if zstd is None:
         import zstandard  # noqa: PLC0415
 
-        return bytes(zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(body))
+        if not hasattr(_presses, "zstd"):
+            _presses.zstd = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+        return bytes(_presses.zstd.compress(body))
     which = zstd.CompressionParameter
     return bytes(zstd.compress(body, options={which.compression_level: LEVEL, which.checksum_flag: 1}))
 

@@ -276,10 +276,13 @@ class Upstream(Protocol):
 class Mirrored(Protocol):
     """What is held of upstreams, for who resolves: never asks an upstream, never waits for one."""
 
-    def find_page(self, upstream: str, project: str, *, confirm: bool = True) -> Held | None:
+    def find_page(
+        self, upstream: str, project: str, *, confirm: bool = True, wait: bool = True
+    ) -> Held | None:
         """What is held of a page; None: it was never asked for. `UpstreamDown` where that failed lately.
 
-        `confirm`: a stale one is confirmed in the background.
+        `confirm`: a stale one is confirmed in the background. Without `wait`, `BlockingIOError` where the
+        disk has to be asked.
         """
 
     def list_pages(self, upstream: str) -> Iterator[str]:
@@ -291,8 +294,8 @@ class Mirrored(Protocol):
     def has_name(self, upstream: str, project: str) -> bool:
         """Whether the stored list, or a held page, has the project."""
 
-    def find_metadata(self, file: File) -> bytes | None:
-        """The core metadata of a mirrored file, where it is held."""
+    def find_metadata(self, file: File, *, wait: bool = True) -> bytes | None:
+        """The core metadata of a mirrored file, where it is held. `wait` as for `find_page`."""
 
     def yanked_since(self, upstream: str, project: str) -> Mapping[str, int]:
         """When each yanked file of a page was first seen yanked, in microseconds since 1970, by its name."""

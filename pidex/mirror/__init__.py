@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pidex.backends.cache import Cache, Reading
-from pidex.catalogue.mirrored import FileRow, Store
+from pidex.catalogue.behind import Behind
+from pidex.catalogue.mirrored import FileRow
 from pidex.core.errors import NotFetched, NotFound, UpstreamDown
 from pidex.core.interfaces import Clock, Inspector, Mirrored, Upstream
 from pidex.core.model import Entry, File
@@ -26,6 +28,8 @@ from pidex.mirror.records import Sightings
 
 #: Pages that one answer may have to wait for, one after the other.
 MAX_WAITS = 64
+#: Bytes of metadata that are kept in memory when they come.
+CAME_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -52,7 +56,7 @@ class Mirror(Mirrored):
 
     def __init__(
         self,
-        store: Store,
+        store: Behind,
         folder: Path,
         *,
         settings: Callable[[str], UpstreamSettings | None],
@@ -70,16 +74,21 @@ class Mirror(Mirrored):
         self._ahead = Ahead(self._fetch_ahead)
         self.pages.fetched = self._ahead.start
         self._metadata: dict[str, asyncio.Task[bytes]] = {}
+        #: Metadata that came just now: installers ask for it at once.
+        self._came: OrderedDict[str, bytes] = OrderedDict()
+        self._came_bytes = 0
 
     # --- for who resolves (core.interfaces.Mirrored) --------------------------------------------------------
 
-    def find_page(self, upstream: str, project: str, *, confirm: bool = True) -> Held | None:
+    def find_page(
+        self, upstream: str, project: str, *, confirm: bool = True, wait: bool = True
+    ) -> Held | None:
         """What is held of a page; None: it was never asked for. Raises what asking raised just now.
 
         A stale page counts as fresh for two seconds: with `confirm`, it is confirmed meanwhile, where a loop
-        runs.
+        runs. Without `wait`, `BlockingIOError` where the disk has to be asked.
         """
-        return self.pages.find(upstream, project, confirm=confirm)
+        return self.pages.find(upstream, project, confirm=confirm, wait=wait)
 
     def list_pages(self, upstream: str) -> Iterator[str]:
         """The projects of which a page is held, sorted."""
@@ -94,13 +103,21 @@ class Mirror(Mirrored):
         row = self.store.find_page(upstream, project, body=False)
         return (row is not None and row.digest is not None) or self.store.has_name(upstream, project)
 
-    def find_metadata(self, file: File) -> bytes | None:
-        """The core metadata of a mirrored file, where it is held."""
-        data = self.store.find_metadata(_key(file))
-        if data is not None and file.metadata_sha256 is not None:
-            # The upstream may announce another one by now.
-            return data if hashlib.sha256(data).hexdigest() == file.metadata_sha256 else None
-        return data
+    def find_metadata(self, file: File, *, wait: bool = True) -> bytes | None:
+        """The core metadata of a mirrored file, where it is held.
+
+        Without `wait`, None also where it is on its way, `BlockingIOError` where the disk has to be asked.
+        """
+        key = _key(file)
+        data = self._came.get(key)
+        if data is None:
+            if not wait:
+                if key in self._ahead or key in self._metadata:
+                    return None
+                raise BlockingIOError
+            data = self.store.find_metadata(key)
+        # The upstream may announce another one by now.
+        return data if data is not None and _is_announced(file, data) else None
 
     def sightings(self, upstream: str, project: str) -> Sightings:
         """When files and yanks were first seen, of those files of which the page does not say it."""
@@ -129,19 +146,20 @@ class Mirror(Mirrored):
         """The bytes of a mirrored file: those of the cache, or `Arriving`, which `reach` waits for."""
         return await self.files.open(file)
 
-    async def metadata(self, file: File) -> bytes:
+    async def metadata(self, file: File, *, missing: bool = False) -> bytes:
         """The core metadata of a mirrored wheel: held, else fetched once for all who ask, checked and held.
 
-        `NotFound` where there is none even in the whole wheel.
+        `NotFound` where there is none even in the whole wheel. `missing`: the caller looked for a held one.
         """
         key = _key(file)
         # First: what is no longer on its way is held.
         found = await self._ahead.find(key)
-        if found is not None and file.metadata_sha256 in (None, hashlib.sha256(found).hexdigest()):
+        if found is not None and _is_announced(file, found):
             return found
-        found = await self._connections.in_thread(self.find_metadata, file)
-        if found is not None:
-            return found
+        if not missing:
+            found = await self._connections.in_thread(self.find_metadata, file)
+            if found is not None:
+                return found
         flight = self._metadata.get(key)
         if flight is None:
             flight = self._metadata[key] = asyncio.ensure_future(self._fetch_metadata(file, key))
@@ -151,7 +169,7 @@ class Mirror(Mirrored):
     async def provide(self, missing: NotFetched) -> None:
         """Fetch what a resolver lacked, so that it can be asked again."""
         if missing.file is not None:
-            await self.metadata(missing.file)
+            await self.metadata(missing.file, missing=True)
         else:
             await self.refresh(missing.upstream, missing.project)
 
@@ -187,10 +205,12 @@ class Mirror(Mirrored):
         for task in list(self._metadata.values()):
             task.cancel()
         await self.files.stop()
+        await self._connections.in_thread(self.store.flush)
         await self._connections.close()
 
     def close(self) -> None:
-        """End the threads."""
+        """Write what waits, end the threads."""
+        self.store.flush()
         self._connections.pool.shutdown(wait=False, cancel_futures=True)
 
     def _landed(self, key: str, flight: asyncio.Task[bytes]) -> None:
@@ -203,29 +223,34 @@ class Mirror(Mirrored):
             raise UpstreamDown(f"The metadata of {file.filename} is not held (offline).")
         data: bytes | None = None
         if not self.offline:
-
-            def look() -> tuple[UpstreamSettings, UpstreamFile]:
-                return self._connections.settings(file.origin), self._listed(file)
-
-            settings, listed = await self._connections.in_thread(look)
-            client = self._connections.client(settings)
+            client, _ = await self._connections.find(file.origin)
+            try:
+                listed = self._listed(file, wait=False)
+            except BlockingIOError:
+                listed = await self._connections.in_thread(self._listed, file)
             with suppress(NotFound):
                 data = await client.metadata(listed)
         if data is None:
             data = await self._from_wheel(file)
-        await self._connections.in_thread(self.store.put_metadata, key, data, self._clock())
+        self._hold(key, data)
         return data
 
     async def _fetch_ahead(self, upstream: str, file: UpstreamFile) -> bytes:
         client, _ = await self._connections.find(upstream)
         data = await client.metadata(file)
-        await self._connections.in_thread(
-            self.store.put_metadata, key_of(upstream, file), data, self._clock()
-        )
+        self._hold(key_of(upstream, file), data)
         return data
 
-    def _listed(self, file: File) -> UpstreamFile:
-        found = self.pages.file(file.origin, file.project, file.url)
+    def _hold(self, key: str, data: bytes) -> None:
+        """Hold metadata that has come. On the loop: it is written later."""
+        self.store.put_metadata(key, data, self._clock())
+        self._came_bytes += len(data) - len(self._came.pop(key, b""))
+        self._came[key] = data
+        while self._came_bytes > CAME_BYTES and len(self._came) > 1:
+            self._came_bytes -= len(self._came.popitem(last=False)[1])
+
+    def _listed(self, file: File, *, wait: bool = True) -> UpstreamFile:
+        found = self.pages.file(file.origin, file.project, file.url, wait=wait)
         if found is not None:
             return found
         return UpstreamFile(file.filename, file.url, file.hashes, file.size, metadata=file.metadata_sha256)
@@ -274,3 +299,8 @@ class Mirror(Mirrored):
 def _key(file: File) -> str:
     """Under what metadata is held. What one upstream says of a wheel is not believed of another's."""
     return f"{file.origin}/{file.blake2b_256}"
+
+
+def _is_announced(file: File, data: bytes) -> bool:
+    """Whether metadata is what the upstream announces of a file, where it says which that is."""
+    return file.metadata_sha256 in (None, hashlib.sha256(data).hexdigest())

@@ -34,6 +34,10 @@ class Ahead:
             task = self._tasks[key] = asyncio.ensure_future(self._run(upstream, file))
             task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
+    def __contains__(self, key: str) -> bool:
+        """Whether something is on its way under a key."""
+        return key in self._tasks
+
     async def find(self, key: str) -> bytes | None:
         """What is on its way under a key, when it has come; None where nothing is, or it cannot be had."""
         task = self._tasks.get(key)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 
 from pidex.core.errors import NotFound
@@ -15,6 +16,8 @@ from pidex.core.upstreams import UpstreamSettings
 
 #: Threads that read and write what is held.
 THREADS = 4
+#: Seconds for which it is not read again how an upstream is reached.
+KNOWN_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -35,6 +38,7 @@ class Connections:
         self.pool = ThreadPoolExecutor(THREADS, "pidex-mirror")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clients: dict[str, tuple[UpstreamSettings, Upstream]] = {}
+        self._known: dict[str, tuple[UpstreamSettings, float]] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     def attach(self) -> asyncio.AbstractEventLoop:
@@ -52,14 +56,22 @@ class Connections:
 
     async def find(self, name: str) -> tuple[Upstream, UpstreamSettings]:
         """The client of an upstream. Raises `NotFound`."""
-        settings = await self.in_thread(self.settings, name)
+        settings = self.known(name)
+        if settings is None:
+            settings = await self.in_thread(self.settings, name)
         return self.client(settings), settings
+
+    def known(self, name: str) -> UpstreamSettings | None:
+        """How an upstream was reached a moment ago; None: nobody has looked since."""
+        settings, at = self._known.get(name, (None, 0.0))
+        return settings if 0 <= monotonic() - at < KNOWN_SECONDS else None
 
     def settings(self, name: str) -> UpstreamSettings:
         """How an upstream is reached now. It may block. Raises `NotFound`."""
         settings = self._settings(name)
         if settings is None:
             raise NotFound(f"There is no upstream {name} (any more).")
+        self._known[name] = settings, monotonic()
         return settings
 
     def client(self, settings: UpstreamSettings) -> Upstream:

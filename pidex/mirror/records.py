@@ -76,12 +76,19 @@ def pack(page: UpstreamPage) -> tuple[bytes, bytes]:
     """The page as bytes, and their digest. What it is answered with is packed by then."""
     files, written = page.files, None
     if isinstance(files, Written):
-        text = files.packed = files.packed or packed(files.text)
+        ready(page)
+        text = files.packed or b""
         more = (files.prefix, files.versions, dict(files.yanked), files.bare, dict(files.urls))
         files, written = (), _Written(text, len(files), *more)
     said = (page.status, page.status_reason, page.serial, page.etag, page.last_modified)
     body = msgspec.msgpack.encode(_Page(page.project, page.name, tuple(files), *said, written))
     return hashlib.blake2b(body, digest_size=16).digest(), body
+
+
+def ready(page: UpstreamPage) -> None:
+    """Pack what a page is answered with: in the thread that has read it, so that nobody else has to."""
+    if isinstance(page.files, Written):
+        page.files.packed = page.files.packed or packed(page.files.text)
 
 
 def unpack(body: bytes) -> UpstreamPage | None:

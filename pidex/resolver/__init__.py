@@ -37,8 +37,7 @@ from pidex.core.permissions import Action, Visibility
 from pidex.core.queries import Query
 from pidex.core.reasons import Reason, Subject, subject_of
 from pidex.core.sentences import said
-from pidex.core.upstreams import UpstreamFile
-from pidex.history import History, Share, Visibilities, newest_serial
+from pidex.history import Share, Visibilities, newest_serial
 from pidex.history import index_of as _index
 from pidex.history import is_storable as _storable
 from pidex.history import quarantined as _quarantined
@@ -51,6 +50,7 @@ from pidex.resolver.past import Past
 from pidex.resolver.ruled import concerns_own, hides, is_open, ruled
 from pidex.resolver.shares import Hearsay, held_hits, shares_of
 from pidex.resolver.sheets import Sheets
+from pidex.resolver.straight import Straight
 from pidex.resolver.verdicts import attempt, what_rules_do, who_answers
 
 _READING = (Action.LIST, Action.READ)
@@ -58,7 +58,7 @@ _READING = (Action.LIST, Action.READ)
 CLASSIFIED_PROJECTS = 2_000
 
 
-class Resolver(History):
+class Resolver(Straight):
     """Answers what an index says. Safe to use from threads; every method reads one consistent state.
 
     `by` says who is asking, and `visibility` what of an index they may list and read (None: everything).
@@ -80,6 +80,7 @@ class Resolver(History):
         visibility: Visibilities | None = None,
         mirror: Mirrored | None = None,
     ) -> None:
+        super().__init__()
         self._catalogue = catalogue
         self._storage = storage
         self._clock = clock
@@ -102,26 +103,6 @@ class Resolver(History):
             if not visible.sees(project):
                 raise refusals.no_project(here, project)
             return self._page(conn, here, project, by, Action.LIST)
-
-    def outline(
-        self, index: str, project: str, *, by: Principal
-    ) -> tuple[Page, Sequence[UpstreamFile] | None]:
-        """As `page`, for who only writes it down as JSON.
-
-        Where one upstream answers alone and no rule speaks of the project, its files come beside the page, as
-        they are listed there and in our order: `simpleapi.page_json` makes the same of them.
-        """
-        visible = self.visible(index, by=by)
-        with self._catalogue.read() as conn:
-            here = _index(conn, index)
-            if not here.alone and _storable(project) and visible.sees(project):
-                layered = self._layered(conn, here, by)
-                layered.outlined = is_open(conn, layered.line, project, self._mirror, self._clock())
-                page = layered.page(project)
-                if layered.outlined:
-                    return page, () if page.status is Status.QUARANTINED else layered.lines
-                return ruled(conn, layered.line, page, self._mirror, self._clock()).page, None
-        return self.page(index, project, by=by), None
 
     def page_at(self, index: str, project: str, at: int, *, by: Principal) -> Page:
         """The page of a project as it was at a time, in microseconds since 1970. As `page` otherwise.
@@ -180,13 +161,25 @@ class Resolver(History):
                 return len(seen), sum(seen)
             return projects.count(conn, here.id), files.count(conn, here.id)
 
-    def locate(self, index: str, digest: str, filename: str, *, by: Principal) -> File:
+    def locate(
+        self,
+        index: str,
+        digest: str,
+        filename: str,
+        *,
+        by: Principal,
+        epoch: int | None = None,
+        wait: bool = True,
+    ) -> File:
         """The file of a URL: BLAKE2b-256 of its bytes (64 lower-case hexadecimal digits) and its name.
 
         Only what the project's page lists can be had: `Withheld` where the page keeps it back, `NotFound`
-        where it does not know it, `Busy` where it may yet come to know it.
+        where it does not know it, `Busy` where it may yet come to know it. `epoch`, `wait`: as `outline`.
         """
         visible = self.visible(index, by=by, action=Action.READ)
+        straight = self._straight_file(index, digest, filename, visible, epoch, wait=wait)
+        if straight is not None:
+            return straight
         with self._catalogue.read() as conn:
             here = _index(conn, index)
             if not (_storable(filename) and _storable(digest)):
@@ -221,19 +214,21 @@ class Resolver(History):
                 raise refusal
             return None
 
-    def metadata(self, index: str, file: File, *, by: Principal) -> bytes:
+    def metadata(self, index: str, file: File, *, by: Principal, wait: bool = True) -> bytes:
         """The core metadata of a file that `locate`, `find` or a page gave, as it is in the archive.
 
         `NotFound` where the file has none, or none that the index announces (PEP 658). Told to who may list
-        the project or read its files.
+        the project or read its files. Without `wait`, `BlockingIOError` where the disk has to be asked.
         """
         if not any(self.visible(index, by=by, action=action).sees(file.project) for action in _READING):
             raise NotFound(f"Index {index} has no file {file.filename}.")
         if file.origin:
-            held = None if self._mirror is None else self._mirror.find_metadata(file)
+            held = None if self._mirror is None else self._mirror.find_metadata(file, wait=wait)
             if held is None:
                 raise NotFetched(file.origin, file.project, file)
             return held
+        if not wait:
+            raise BlockingIOError
         with self._catalogue.read() as conn:
             _index(conn, index)
             found = contents.find_metadata(conn, file.sha256, file.packagetype)

@@ -16,7 +16,7 @@ from pidex.core.interfaces import Mirrored
 from pidex.core.layers import Answer, Choice, Origin, Source, path
 from pidex.core.model import File, Page, ProjectName, Status
 from pidex.core.permissions import Visibility
-from pidex.core.upstreams import Held, UpstreamFile
+from pidex.core.upstreams import Held, UpstreamFile, UpstreamPage
 from pidex.core.written import Written
 from pidex.history import RETRY_SECONDS, newest_serial, quarantined
 from pidex.resolver.lineage import Lineage, choose, lineage_of, refuse
@@ -62,6 +62,8 @@ class Layered:
         #: then, as it lists them and in our order, and the page has none.
         self.outlined = False
         self.lines: Sequence[UpstreamFile] | None = None
+        #: The upstream that answers alone, where nobody says anything of the project and it is `outlined`.
+        self.straight = ""
         self._needed: set[str] = set()  # other indexes whose contents were told
 
     # --- one project ----------------------------------------------------------------------------------------
@@ -75,6 +77,9 @@ class Layered:
         self._refuse(choice, project)
         self.outlined = self.outlined and choice.answer is Answer.UPSTREAM
         marked, marker = self._marker(project)
+        if self.outlined and marker is None and len(choice.upstreams) == 1:
+            source = choice.upstreams[0]
+            self.straight = source.upstream if source.owner == self._here.name else ""
         closed = marker is not None and marker.status is Status.QUARANTINED
         page = None
         if choice.answer is Answer.OWN:
@@ -126,28 +131,18 @@ class Layered:
             held = self._held(source, project)
             fresh_until = min(held.fresh_until, fresh_until or held.fresh_until)
             if held.page is not None:
-                page = held.page
-                found: tuple[File, ...] = ()
-                if self.outlined and isinstance(page.files, Written):
-                    self.lines, versions = page.files, page.files.versions
-                elif self.outlined:
-                    lines = lines_of(page)
-                    self.lines, versions = lines.files, lines.versions
-                else:
-                    found = self._sheet(source, held).files
-                    versions = versions_of(found)
-                return Page(
-                    index=self._here.name,
-                    project=project,
-                    name=page.name,
-                    serial=page.serial or 0,
-                    versions=versions,
-                    files=() if page.status is Status.QUARANTINED else found,
-                    status=page.status,
-                    status_reason=page.status_reason,
-                    valid_until=fresh_until,
-                    origin=source.upstream,
+                told, self.lines = outlined(
+                    self._here.name,
+                    source.upstream,
+                    held._replace(fresh_until=fresh_until),
+                    held.page,
+                    written=self.outlined,
                 )
+                if self.outlined:
+                    return told
+                found = self._sheet(source, held).files
+                files_ = () if told.status is Status.QUARANTINED else found
+                return replace(told, files=files_, versions=versions_of(found))
         return None
 
     def _merged(self, choice: Choice, project: str) -> Page | None:
@@ -365,6 +360,31 @@ class Layered:
         matches = re.compile("|".join(fnmatch.translate(each.pattern) for each in kept)).match
         opened = self._decided(Origin.MERGED, Origin.UPSTREAM)
         return lambda name: name in closed or (name not in opened and matches(name) is not None)
+
+
+def outlined(
+    index: str, upstream: str, held: Held, page: UpstreamPage, *, written: bool = True
+) -> tuple[Page, Sequence[UpstreamFile] | None]:
+    """The page of an upstream as the page of an index, without files; beside it they are, if `written`."""
+    lines: Sequence[UpstreamFile] | None = None
+    versions: tuple[str, ...] = ()
+    if written and isinstance(page.files, Written):
+        lines, versions = page.files, page.files.versions
+    elif written:
+        lines, versions = lines_of(page)
+    told = Page(
+        index=index,
+        project=page.project,
+        name=page.name,
+        serial=page.serial or 0,
+        versions=versions,
+        files=(),
+        status=page.status,
+        status_reason=page.status_reason,
+        valid_until=held.fresh_until,
+        origin=upstream,
+    )
+    return told, lines
 
 
 def closed(conn: Connection, line: Lineage) -> frozenset[str]:

@@ -73,8 +73,10 @@ class Hearsay(Mirrored):
     def __init__(self, mirror: Mirrored) -> None:
         self._mirror = mirror
 
-    def find_page(self, upstream: str, project: str, *, confirm: bool = True) -> Held | None:
-        return self._mirror.find_page(upstream, project, confirm=False)
+    def find_page(
+        self, upstream: str, project: str, *, confirm: bool = True, wait: bool = True
+    ) -> Held | None:
+        return self._mirror.find_page(upstream, project, confirm=False, wait=wait)
 
     def list_pages(self, upstream: str) -> Iterator[str]:
         return self._mirror.list_pages(upstream)
@@ -85,8 +87,8 @@ class Hearsay(Mirrored):
     def has_name(self, upstream: str, project: str) -> bool:
         return self._mirror.has_name(upstream, project)
 
-    def find_metadata(self, file: File) -> bytes | None:
-        return self._mirror.find_metadata(file)
+    def find_metadata(self, file: File, *, wait: bool = True) -> bytes | None:
+        return self._mirror.find_metadata(file, wait=wait)
 
     def yanked_since(self, upstream: str, project: str) -> Mapping[str, int]:
         return self._mirror.yanked_since(upstream, project)

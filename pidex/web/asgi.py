@@ -21,7 +21,7 @@ from pidex.verify import Verifier
 from pidex.web.api import Api
 from pidex.web.git import Clones, Repositories
 from pidex.web.resources import Services
-from pidex.web.routes import routes, takes_body
+from pidex.web.routes import first, routes, takes_body
 from pidex.web.site import Site
 from pidex.web.ui.frame import Frame, Parts
 from pidex.web.ui.paths import HOME, PATHS
@@ -88,6 +88,7 @@ def application(
         clones = Clones(site, repositories)
         site.router.routes[:0] = clones.routes()
         takers.append(clones.takes_body)
+    site.router.routes[:0] = first(site, uploads)
     site.takes_body = lambda call: any(takes(call) for takes in takers)
     site.closers.append(uploads.close)
     return site

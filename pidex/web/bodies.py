@@ -16,7 +16,7 @@ LONG_BYTES = 4 * 1024 * 1024
 #: Bytes: a larger page is compressed quickly, as somebody waits.
 QUICK_BYTES = 64 * 1024
 GZIP_LEVEL, QUICK_GZIP_LEVEL = 6, 1
-ZSTD_LEVEL, QUICK_ZSTD_LEVEL = 6, 1
+ZSTD_LEVEL, QUICK_ZSTD_LEVEL = 3, 1
 
 
 def condense(
@@ -26,12 +26,12 @@ def condense(
 
     The hash is that of the bytes before compression and of the media type. A long body without a coding is
     kept compressed: a list of 880,000 names would fill the cache. `packed`: all of it in zstd, where somebody
-    has that already.
+    has that already; then that is what is hashed, which is an eighth.
     """
     digest = hashlib.blake2b(content_type.encode(), digest_size=16)
     if packed is not None and coding != "gzip":
         body = b"".join(chunks)
-        digest.update(body)
+        digest.update(packed)
         long = len(body) > LONG_BYTES
         if coding == "zstd" and len(body) >= COMPRESS_BYTES:
             return packed, coding, False, len(packed), digest.hexdigest()

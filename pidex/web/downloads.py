@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import partial
 
 from pidex.core import names
 from pidex.core.errors import Changing, NotFound, PidexError
@@ -24,6 +25,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SIDECARS = (".metadata", ".asc")
 #: Seconds for which a mirrored file is served without asking its page again whether it may be had.
 KEPT_SECONDS = 10.0
+#: Bytes of core metadata that are packed on the loop: in 0.3 ms.
+QUICK_BYTES = 32 * 1024
 
 
 async def download(site: Site, call: Call) -> None:
@@ -170,18 +173,24 @@ async def _metadata(site: Site, call: Call, digest: str, filename: str) -> None:
 
     located: list[File] = []  # not looked for again when its metadata has been fetched
 
-    def build() -> Built:
+    def build(*, wait: bool = True) -> Built:
         if not located:
-            located.append(site.resolver.locate(call.index, digest, filename, by=call.by))
+            epoch = site.pages.changes
+            located.append(
+                site.resolver.locate(call.index, digest, filename, by=call.by, epoch=epoch, wait=wait)
+            )
         file = located[0]
         if file.metadata_sha256 is None and not file.announced:
             raise NotFound(f"{filename} has no .metadata beside it.")
-        data = site.resolver.metadata(call.index, file, by=call.by)
+        data = site.resolver.metadata(call.index, file, by=call.by, wait=wait)
+        if not wait and len(data) > QUICK_BYTES:
+            raise BlockingIOError
         return Built((data,), "application/octet-stream", _headers(site, call)["cache-control"])
 
     address = Address(call.path, call.index, project, "download", "metadata", False, call.audience)
     slot = (None, encoding(call.headers.get("accept-encoding")))
-    await send(call, await site.pages.get(address, slot, build, by=call.by))
+    quick = partial(build, wait=False) if slot[1] != "gzip" else None
+    await send(call, await site.pages.get(address, slot, build, by=call.by, quick=quick))
 
 
 async def _signature(site: Site, call: Call, digest: str, filename: str) -> None:

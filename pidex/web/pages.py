@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -187,10 +188,12 @@ class Pages:
         """A project's page. Raises `NotFound`, or `Busy` after `page_wait` seconds."""
         media = slot[0] or simpleapi.HTML
 
-        def build() -> Built:
+        def build(*, wait: bool = True) -> Built:
             packed = None
             if media == simpleapi.V1_JSON:
-                page, lines = self._resolver.outline(address.index, address.project, by=by)
+                page, lines = self._resolver.outline(
+                    address.index, address.project, by=by, epoch=self.changes, wait=wait
+                )
                 body = simpleapi.page_json(page, file_base="../../packages/", lines=lines)
                 packed = lines.packed if isinstance(lines, Written) and body is lines.text else None
             else:
@@ -204,7 +207,9 @@ class Pages:
             mirrored = bool(page.origin)
             return Built((body,), kind, self._directives, page.serial, until, more, mirrored, packed)
 
-        return await self.get(address, slot, build, by=by)
+        at_once = media == simpleapi.V1_JSON and slot[1] != "gzip"
+        quick = partial(build, wait=False) if at_once else None
+        return await self.get(address, slot, build, by=by, quick=quick)
 
     async def renew(self, address: Address, *, by: Principal) -> None:
         """Ask the upstreams that a project's page is from whether it changed, for who does not want a cache.
@@ -252,10 +257,18 @@ class Pages:
         return await self.get(address, slot, build, by=by)
 
     async def get(
-        self, address: Address, slot: Slot, build: Callable[[], Built], *, by: Principal
+        self,
+        address: Address,
+        slot: Slot,
+        build: Callable[[], Built],
+        *,
+        by: Principal,
+        quick: Callable[[], Built] | None = None,
     ) -> Variant:
         """The representation of a page, built once for all who ask for it meanwhile.
 
+        `quick` builds it on the loop, where all that it takes is in memory and it is not much to do; else it
+        raises `BlockingIOError`, and a thread builds it.
         Raises `NotFound` where `by` may not see its project: what is kept was made for somebody else.
         """
         if address.project:
@@ -274,7 +287,7 @@ class Pages:
                 return found
             flight = self._flights.get(key)
             if flight is None:
-                task = asyncio.ensure_future(self._fill(address, slot, build))
+                task = asyncio.ensure_future(self._fill(address, slot, build, quick))
                 flight = self._flights[key] = _Flight(address, task)
                 task.add_done_callback(partial(self._landed, key, flight))
             try:
@@ -292,10 +305,17 @@ class Pages:
 
         return await self.patiently(make, address.index, address.project or None)
 
-    async def patiently(self, function: Callable[[], T], index: str, project: str | None) -> T:
+    async def patiently(
+        self,
+        function: Callable[[], T],
+        index: str,
+        project: str | None,
+        *,
+        quick: Callable[[], T] | None = None,
+    ) -> T:
         """Call `function` in a thread until it no longer raises `Busy`, for `page_wait` seconds at most.
 
-        What it lacks of upstreams is fetched meanwhile.
+        What it lacks of upstreams is fetched meanwhile. `quick` as for `get`.
         """
         loop = asyncio.get_running_loop()
         deadline = monotonic() + self._options.page_wait
@@ -304,6 +324,9 @@ class Pages:
         while True:
             seen, tried = self.changes, monotonic()
             try:
+                if quick is not None:
+                    with suppress(BlockingIOError):
+                        return quick()
                 return await loop.run_in_executor(self._pool, function)
             except NotFetched as missing:
                 what = (missing.upstream, missing.project, missing.file)
@@ -312,6 +335,7 @@ class Pages:
                 if self._mirror is None or fetched[what] > MAX_FETCHES:
                     raise UpstreamDown(str(missing), retry_after=missing.retry_after) from None
                 await self._mirror.provide(missing)
+                await self.current()
                 continue
             except Busy:
                 if monotonic() >= deadline:
@@ -323,12 +347,23 @@ class Pages:
                 await asyncio.sleep(POLL_SECONDS)
                 await self.current()
 
-    async def _fill(self, address: Address, slot: Slot, build: Callable[[], Built]) -> Variant:
-        def make() -> tuple[Variant, float | None, bool]:
+    async def _fill(
+        self,
+        address: Address,
+        slot: Slot,
+        build: Callable[[], Built],
+        quick: Callable[[], Built] | None,
+    ) -> Variant:
+        def make(build: Callable[[], Built]) -> tuple[Variant, float | None, bool]:
             built = build()
             return self._variant(built, address, slot), built.valid_until, built.mirrored
 
-        variant, valid_until, mirrored = await self.patiently(make, address.index, address.project or None)
+        variant, valid_until, mirrored = await self.patiently(
+            partial(make, build),
+            address.index,
+            address.project or None,
+            quick=None if quick is None else partial(make, quick),
+        )
         flight = self._flights.get((address.key, slot))
         if flight is not None and not flight.stale and flight.task is asyncio.current_task():
             entry = Entry(

@@ -33,11 +33,6 @@ def routes(site: Site, uploads: upload.Uploads, home: Answer | None = None) -> S
         "/favicon.ico": operations.icon,
         "/robots.txt": operations.robots,
     }
-    #: What installers ask for: each route before it would be tried first.
-    first: dict[str, Answer] = {
-        "/simple/{name}/": listings.project,
-        "/packages/{one}/{two}/{rest}/{filename}": downloads.download,
-    }
     below: dict[str, Answer] = {
         "/": home if home is not None and site.options.welcome is None else operations.welcome,
         "/simple": listings.slash,
@@ -65,9 +60,16 @@ def routes(site: Site, uploads: upload.Uploads, home: Answer | None = None) -> S
         "/{name}/": listings.short,
     }
     return [
-        *(Route(path, _Endpoint(site, uploads, answer)) for path, answer in first.items()),
         *(Route(path, _Endpoint(site, uploads, answer, own=True)) for path, answer in own.items()),
         *(Route(path, _Endpoint(site, uploads, answer)) for path, answer in below.items()),
+    ]
+
+
+def first(site: Site, uploads: upload.Uploads) -> Sequence[BaseRoute]:
+    """What installers ask for. No other route means these paths: they come before all that would be tried."""
+    return [
+        Route("/simple/{name}/", _Endpoint(site, uploads, listings.project)),
+        Route("/packages/{one}/{two}/{rest}/{filename}", _Endpoint(site, uploads, downloads.download)),
     ]
 
 

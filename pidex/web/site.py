@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,9 @@ ALIVE = "/-/livez"
 XHTML = "application/xhtml+xml"
 #: What clients are told while the catalogue is away.
 AWAY = "The catalogue does not answer now. Try again in a moment."
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 log = logging.getLogger("pidex.web")
 
@@ -290,14 +294,9 @@ class Site:
         path = call.path
         if len(path) > PATH_CHARS:
             raise PathTooLong(f"The path is longer than {PATH_CHARS} characters.")
-        if (
-            not path.startswith("/")
-            or "\ufffd" in path
-            or "\\" in path
-            or any(ord(c) < 32 or ord(c) == 127 for c in path)
-        ):
+        if not path.startswith("/") or "\ufffd" in path or "\\" in path or _CONTROLS.search(path) is not None:
             raise BadRequest("The path holds control characters, a backslash, or bytes that are not UTF-8.")
-        if any(0xD800 <= ord(c) < 0xE000 for c in path):
+        if _SURROGATES.search(path) is not None:
             raise BadRequest("The path holds bytes that are not UTF-8.")
         prefix = self.options.prefix
         rest = path[len(prefix) :] if prefix and f"{path}/".startswith(f"{prefix}/") else path

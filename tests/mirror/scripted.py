@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from pidex.catalogue.behind import Behind
 from pidex.catalogue.expendable import Expendable
-from pidex.catalogue.mirrored import Store
 from pidex.core.errors import NotFound, PidexError
 from pidex.core.interfaces import Inspector, Unchanged, Upstream
 from pidex.core.model import File, PackageType
@@ -144,7 +144,7 @@ class Rig:
     def __init__(self, place: Path, inspector: Callable[[], Inspector] | None = None) -> None:
         self.place, self.clock, self.upstream = place, Clock(), Scripted()
         self.expendable = Expendable(place / "cache.db")
-        self.store = Store(self.expendable)
+        self.store = Behind(self.expendable)
         self.settings = UpstreamSettings(NAME, "http://up.example/")
         self.mirror = self.another(inspector=inspector)
 

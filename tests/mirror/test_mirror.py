@@ -95,6 +95,7 @@ def test_a_command_gets_what_it_lacks(rig: Rig) -> None:
     rig.upstream.error = UpstreamDown("down")
     for path in rig.place.glob("cache.db*"):
         path.unlink()
+    rig.mirror = rig.another()
     with pytest.raises(UpstreamDown):
         rig.mirror.settle(resolve)
 

@@ -150,12 +150,14 @@ def test_offline_nothing_is_asked_and_everything_held_is_served(rig: Rig) -> Non
 def test_a_store_that_vanishes_or_is_damaged_costs_a_request(rig: Rig) -> None:
     rig.upstream.page("demo", file("demo-1.0.tar.gz", size=1, upload_time=1))
     asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    rig.store.flush()
     damage = "update upstream_pages set body = x'00', digest = x'01'"
     rig.expendable.run(lambda conn: conn.exec_driver_sql(damage), None, write=True)
     rig.clock.now += 2
     assert rig.mirror.find_page(NAME, "demo") is None
     asyncio.run(rig.mirror.refresh(NAME, "demo"))
     assert rig.mirror.find_page(NAME, "demo") is not None
+    rig.store.flush()
     for path in rig.place.glob("cache.db*"):
         path.unlink()
     rig.clock.now += 2

@@ -55,6 +55,7 @@ def rested(house: House, project: str) -> None:
 def stale(house: House) -> None:
     """Have every held page out of date."""
     old = "update upstream_pages set fetched = fetched - 10000, fresh_until = fresh_until - 10000"
+    house.pidex.mirror.store.flush()
     house.pidex.expendable.run(lambda conn: conn.exec_driver_sql(old), None, write=True)
     house.site.pages.shelf.clear()
 
@@ -210,6 +211,7 @@ def test_who_means_it_has_the_upstream_asked_again(house: House, upstream: Local
         [("no-cache", "uv/0.13.9"), ("max-age=0", "pip/26.3"), ("max-age=0", "Mozilla/5.0")]
     ):
         upstream.add(samples.wheel("alpha", f"{number + 3}.0"))
+        house.pidex.mirror.store.flush()
         house.pidex.expendable.run(lambda conn: conn.exec_driver_sql(stamp), None, write=True)
         assert len(listed(house, "alpha")) == number + 3
         for habit in ("pip/25.0", "unearth/0.17.2"):

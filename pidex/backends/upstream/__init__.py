@@ -28,8 +28,8 @@ from pidex.core.upstreams import UNKNOWN, UpstreamFile, UpstreamPage, UpstreamSe
 _TYPE = "application/vnd.pypi.simple.v1"
 ACCEPT = f"{_TYPE}+json, {_TYPE}+html; q=0.2, text/html; q=0.1, */*; q=0.01"
 PAGE_HEADERS = {"Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"}
-#: Bodies of this many bytes are read beside the loop; smaller ones cost it less than a thread does.
-BESIDE = 32 * 1024
+#: Bodies of this many bytes, packed, are read beside the loop; smaller ones cost it less than a thread does.
+BESIDE = 3 * 1024
 #: Big pages that are read at the same time: more take more memory, and are not done sooner.
 READING = 2
 #: Seconds for a page from its first byte to its last, and for a list of names or a `.metadata`.
@@ -56,7 +56,8 @@ def warm() -> None:
 class HttpUpstream:
     """An index behind a URL (`Upstream`). `variables`: the environment's, for proxies; `log` takes a line.
 
-    `clock` only runs forward; `told` hears of each request. For one event loop.
+    `clock` only runs forward; `told` hears of each request, `read` of each page of an index, in the thread
+    that has read it. For one event loop.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class HttpUpstream:
         log: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         told: Told = lambda _outcome, _seconds: None,
+        read: Callable[[UpstreamPage], None] = lambda _: None,
     ) -> None:
-        self._settings, self._log = settings, log
+        self._settings, self._log, self._read = settings, log, read
         self._requests = Requests(settings, variables=variables, clock=clock, told=told)
         self._root = settings.url.rstrip("/") + "/"
         self._kind = settings.kind
@@ -136,20 +138,27 @@ class HttpUpstream:
                 return Unchanged()
             if response.status in (404, 410):
                 return None
-            body = await self._body(response, PAGE_BYTES)
+            _require_page(response)
+            packed = await self._requests.packed(response, PAGE_BYTES)
+            where, kind = str(response.url), response.headers.get("Content-Type", "")
             etag, modified = _tag(response), links.last_modified(response)
         notes = upstreampages.Notes()
-        if len(body.data) > BESIDE:
-            loop = asyncio.get_running_loop()
-            page = await loop.run_in_executor(self._reading, upstreampages.page, project, body, notes)
+
+        def read() -> UpstreamPage:
+            body = Body(where, kind, packed.unpack())
+            page = replace(upstreampages.page(project, body, notes), etag=etag, last_modified=modified)
+            self._read(page)
+            return page
+
+        if packed.size > BESIDE:
+            page = await asyncio.get_running_loop().run_in_executor(self._reading, read)
         else:
-            page = upstreampages.page(project, body, notes)
+            page = read()
         self._noted(url, notes)
-        return replace(page, etag=etag, last_modified=modified)
+        return page
 
     async def _body(self, response: aiohttp.ClientResponse, limit: int) -> Body:
-        if response.status != 200:
-            raise UpstreamFault(f"{shown(str(response.url))} answers {response.status} for a page.")
+        _require_page(response)
         data = await self._requests.body(response, limit)
         return Body(str(response.url), response.headers.get("Content-Type", ""), data)
 
@@ -324,6 +333,11 @@ class Download:
         if expected != UNKNOWN and left > 0:
             raise UpstreamDown(f"{self._file.filename} ended {left:,} bytes early.", retry_after=5)
         self._unpacking.finish()
+
+
+def _require_page(response: aiohttp.ClientResponse) -> None:
+    if response.status != 200:
+        raise UpstreamFault(f"{shown(str(response.url))} answers {response.status} for a page.")
 
 
 def _agreed(data: bytes, filename: str) -> bytes:

@@ -57,3 +57,33 @@ class Unpacking:
         """Say that all has come: a stream that goes on is a fault."""
         if not self._raw and not self._decoder.eof:
             raise UpstreamFault(f"{self._what} cannot be unpacked: its end is missing.")
+
+
+class PackedBody:
+    """A body of at most `limit` bytes unpacked, of which `waiting` bytes are packed still; `size`: all."""
+
+    def __init__(self, unpacking: Unpacking, limit: int) -> None:
+        self.size = self.waiting = 0
+        self._unpacking, self._left = unpacking, limit
+        self._waiting: list[bytes] = []
+        self._pieces: list[bytes] = []
+
+    def add(self, data: bytes) -> None:
+        """More of it has come."""
+        self._waiting.append(data)
+        self.size += len(data)
+        self.waiting += len(data)
+
+    def feed(self) -> None:
+        """Unpack what has come. Raises `UpstreamFault`."""
+        piece = self._unpacking.feed(b"".join(self._waiting), self._left)
+        self._waiting.clear()
+        self.waiting = 0
+        self._left -= len(piece)
+        self._pieces.append(piece)
+
+    def unpack(self) -> bytes:
+        """All of it, once all has come. Raises `UpstreamFault`."""
+        self.feed()
+        self._unpacking.finish()
+        return b"".join(self._pieces)

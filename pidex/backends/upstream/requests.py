@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pidex import __version__
-from pidex.backends.upstream.bodies import Unpacking
+from pidex.backends.upstream.bodies import PackedBody, Unpacking
 from pidex.backends.upstream.breaker import Breaker
 from pidex.core.destinations import (
     Place,
@@ -38,8 +38,7 @@ from pidex.core.upstreams import UpstreamSettings
 AT_ONCE, REDIRECTS = 64, 3
 #: Seconds of the longest wait that `Retry-After` may ask of us, and of the first wait where it says nothing.
 LONGEST_WAIT, FIRST_WAIT = 5.0, 0.2
-#: Bytes of a body that are unpacked at a time, beside the loop. Most bodies are less: that takes the loop no
-#: longer than to hand them over.
+#: Bytes of a body that wait to be unpacked at most. Most bodies are less.
 BATCH = 128 * 1024
 #: Servers whose breakers are remembered.
 SERVERS = 256
@@ -128,23 +127,17 @@ class Requests:
 
     async def body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
         """A whole body, unpacked, of at most `limit` bytes."""
+        return (await self.packed(response, limit)).unpack()
+
+    async def packed(self, response: aiohttp.ClientResponse, limit: int) -> PackedBody:
+        """A whole body as it came: whoever reads it unpacks it first, in the same thread."""
         what = shown(str(response.url))
-        unpacking = Unpacking(response.headers.get("Content-Encoding", ""), what)
-        pieces: list[bytes] = []
-        waiting: list[bytes] = []
-        size, left = 0, limit
+        body = PackedBody(Unpacking(response.headers.get("Content-Encoding", ""), what), limit)
         async for data in response.content.iter_any():
-            waiting.append(data)
-            size += len(data)
-            if size >= BATCH:
-                piece = await asyncio.to_thread(unpacking.feed, b"".join(waiting), left)
-                left -= len(piece)
-                pieces.append(piece)
-                waiting.clear()
-                size = 0
-        pieces.append(unpacking.feed(b"".join(waiting), left))
-        unpacking.finish()
-        return b"".join(pieces)
+            body.add(data)
+            if body.waiting >= BATCH:
+                await asyncio.to_thread(body.feed)
+        return body
 
     @property
     def shut(self) -> int:

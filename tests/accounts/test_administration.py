@@ -173,6 +173,16 @@ def test_users_change_their_own_password_with_the_current_one(desk: Desk) -> Non
         desk.admin.set_password("ann", "a third one", current="another one", by=token)
 
 
+def test_a_current_password_that_an_administrator_gives_has_to_be_right(desk: Desk) -> None:
+    desk.admin.add_user("ann", PASSWORD, by=BY)
+    desk.admin.grant("user:ann", "admin", by=BY)
+    ann = desk.accounts.authenticate(basic("ann"))
+    with pytest.raises(Forbidden, match="current password is wrong"):
+        desk.admin.set_password("ann", "another one", current="wrong one", by=ann)
+    desk.admin.set_password("ann", "another one", by=ann)
+    assert desk.accounts.authenticate(basic("ann", "another one")).name == "ann"
+
+
 def test_users_have_tokens_of_their_own(desk: Desk) -> None:
     desk.admin.add_user("ann", PASSWORD, by=BY)
     desk.user("bob")

@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ from pidex.core.errors import (
 )
 from pidex.core.names import is_name, normalize
 from pidex.core.permissions import Action
+from pidex.core.sentences import said
 from pidex.curator import Curator
 from pidex.doctor import Check
 from pidex.indexing import Indexing
@@ -348,6 +350,8 @@ class Frame:
         kind = negotiation.error_type(accept)
         lost = isinstance(told, Unauthenticated) and call.method != "POST" and call.by.name is None
         if more or call.status or (kind != "text/html" and (kind.endswith("json") or not lost)):
+            if path.takes is not None:  # what a page's script shows to its reader
+                told = _translated(call, told)
             await call.reply(refusal(told, accept, private=True, head=call.head, more=more))
             return
         cookies, session = cookies_of(call.headers.get("cookie")), None
@@ -383,8 +387,16 @@ async def _form(call: Call) -> Sequence[tuple[str, str]]:
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise BadRequest("A form is sent as application/x-www-form-urlencoded.")
-    data = await call.body(FORM_BYTES, "A form without files")
+    data = await call.body(FORM_BYTES, said("A form without files"))
     return pairs_of(data.decode("utf-8", "replace"))
+
+
+def _translated(call: Call, error: PidexError) -> PidexError:
+    """An error that says the same in the language of whoever asks."""
+    visit = Visit(call, call.by, None, cookies_of(call.headers.get("cookie")), {})
+    made = copy(error)
+    made.args = (language.said_in(visit.language, error), *error.args[1:])
+    return made
 
 
 def _masked(csrf: str) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gettext
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from pidex.core.errors import PidexError
+from pidex.core.sentences import Phrasebook, Sentence, told
+
 LOCALE = Path(__file__).parent / "locale"
-DOMAIN = "pidex"
+#: What pages themselves say, and what services say: sentences of their own, and refusals.
+DOMAIN, SENTENCES = "pidex", "sentences"
 #: Language tags and what each language calls itself. The first one is what the texts are written in.
 LANGUAGES = {"en": "English", "zh-CN": "简体中文"}
 DEFAULT = "en"
@@ -49,4 +54,28 @@ def translations(language: str) -> Translations:
     """The texts of a language; those of English are the texts themselves."""
     if language == DEFAULT:
         return gettext.NullTranslations()
-    return gettext.translation(DOMAIN, LOCALE, languages=[language.replace("-", "_")])
+    found = _catalogue(DOMAIN, language)
+    found.add_fallback(_catalogue(SENTENCES, language))
+    return found
+
+
+def said_in(language: str, text: str | PidexError) -> str:
+    """What a service says, also as an error, in a language; as it is where nobody knows such a sentence."""
+    if isinstance(text, PidexError):  # its text is made of what it was given, which may be a sentence
+        given = text.args[0] if text.args else ""
+        text = given if isinstance(given, Sentence) else str(text)
+    if language == DEFAULT:
+        return text
+    return told(_phrasebook(language).find(text) or text, translations(language).gettext)
+
+
+@cache
+def _phrasebook(language: str) -> Phrasebook:
+    # The messages that a catalogue has are nowhere else in its interface.
+    known: Mapping[object, str] = vars(_catalogue(SENTENCES, language))["_catalog"]
+    return Phrasebook(message for message in known if isinstance(message, str) and message)
+
+
+@cache
+def _catalogue(domain: str, language: str) -> Translations:
+    return gettext.translation(domain, LOCALE, languages=[language.replace("-", "_")])

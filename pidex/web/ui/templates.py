@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from pidex.core.sentences import told
 from pidex.web.ui import formats
-from pidex.web.ui.language import translations
+from pidex.web.ui.language import said_in, translations
 
 FOLDER = Path(__file__).parents[1] / "templates"
 
@@ -37,6 +36,6 @@ def environment(language: str) -> Any:
         "segment": formats.segment,
         "path": formats.path,
         "link": formats.link,
-        "told": lambda sentence: told(sentence, text.gettext),
+        "told": partial(said_in, language),
     }
     return made

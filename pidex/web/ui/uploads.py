@@ -15,6 +15,7 @@ from pidex.intake import Stage
 from pidex.web.call import Call
 from pidex.web.form import BLOCK_BYTES
 from pidex.web.ui.frame import CSRF, Frame, Parts
+from pidex.web.ui.language import said_in
 from pidex.web.ui.visit import Outcome, Raw, Shown, Visit
 
 #: Files in one form, and characters of a field beside them.
@@ -58,11 +59,11 @@ async def take(frame: Frame, call: Call) -> None:
             {
                 "filename": each.filename,
                 "status": each.status,
-                "message": each.text,
+                "message": said_in(visit.language, each.text),
                 "code": each.code,
                 "project": each.project,
                 "version": each.version,
-                "warnings": each.warnings,
+                "warnings": [said_in(visit.language, warning) for warning in each.warnings],
             }
             for each in sent
         ]

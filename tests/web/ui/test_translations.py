@@ -17,34 +17,28 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 import pidex
-from pidex.web.ui.language import DEFAULT, DOMAIN, LANGUAGES, LOCALE, chosen, translations
+from pidex.web.ui.language import DEFAULT, DOMAIN, LANGUAGES, LOCALE, SENTENCES, chosen, translations
+from tests.web.ui import sayings
 
 ROOT = Path(pidex.__file__).parent
-SAYING = (
-    "core/reasons",
-    "core/layers",
-    "core/policy",
-    "core/folder",
-    "catalogue/requirements",
-    "resolver/**",
-    "doctor/**",
-    "verify/health",
-)
 METHODS = [
     ("web/templates/**.html", "jinja2"),
     ("core/setups.py", "python"),
     ("web/ui/**.py", "python"),
-    # Whatever says why something is so; see core/sentences.py.
-    *((f"{place}.py", "python") for place in SAYING),
 ]
-KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "phrase": None, "said": None}
-OTHERS = [tag for tag in LANGUAGES if tag != DEFAULT]
+KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "phrase": None}
+DOMAINS = (DOMAIN, SENTENCES)
+OTHERS = [(tag, domain) for tag in LANGUAGES if tag != DEFAULT for domain in DOMAINS]
 _FIELD = re.compile(r"%\((\w+)\)")
 
 
-def texts() -> Catalog:
-    """Every text that pages show, from templates and modules."""
+def texts(domain: str) -> Catalog:
+    """Every text that pages show: their own, from templates and modules, or what services say."""
     catalog = Catalog(charset="utf-8")
+    if domain == SENTENCES:
+        for message, place in sayings.messages().items():
+            catalog.add(message, locations=[(place, 0)])
+        return catalog
     options = {"jinja2": {"trimmed": "false"}}
     found = extract_from_dir(
         ROOT,
@@ -57,12 +51,12 @@ def texts() -> Catalog:
     return catalog
 
 
-def path(tag: str, ending: str) -> Path:
-    return LOCALE / tag.replace("-", "_") / "LC_MESSAGES" / f"{DOMAIN}.{ending}"
+def path(tag: str, domain: str, ending: str) -> Path:
+    return LOCALE / tag.replace("-", "_") / "LC_MESSAGES" / f"{domain}.{ending}"
 
 
-def written(tag: str) -> Catalog:
-    with path(tag, "po").open("rb") as file:
+def written(tag: str, domain: str) -> Catalog:
+    with path(tag, domain, "po").open("rb") as file:
         return read_po(file, tag.replace("-", "_"))
 
 
@@ -72,9 +66,9 @@ def compiled(catalog: Catalog) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("tag", OTHERS)
-def test_every_text_is_there(tag: str) -> None:
-    wanted, there = texts(), written(tag)
+@pytest.mark.parametrize(("tag", "domain"), OTHERS)
+def test_every_text_is_there(tag: str, domain: str) -> None:
+    wanted, there = texts(domain), written(tag, domain)
     assert len(wanted) > 200
     missing, strange = [], []
     for message in wanted:
@@ -92,16 +86,16 @@ def test_every_text_is_there(tag: str) -> None:
     assert strange == [], "they name fields that the text does not have"
 
 
-@pytest.mark.parametrize("tag", OTHERS)
-def test_the_compiled_catalogue_is_that_of_the_texts(tag: str) -> None:
-    with io.BytesIO(compiled(written(tag))) as one, path(tag, "mo").open("rb") as other:
+@pytest.mark.parametrize(("tag", "domain"), OTHERS)
+def test_the_compiled_catalogue_is_that_of_the_texts(tag: str, domain: str) -> None:
+    with io.BytesIO(compiled(written(tag, domain))) as one, path(tag, domain, "mo").open("rb") as other:
         assert one.read() == other.read(), "run `python -m tests.web.ui.test_translations`"
 
 
-@pytest.mark.parametrize("tag", OTHERS)
-def test_nothing_is_there_that_nobody_shows(tag: str) -> None:
-    wanted = texts()
-    assert [each.id for each in written(tag) if each.id and wanted.get(each.id) is None] == []
+@pytest.mark.parametrize(("tag", "domain"), OTHERS)
+def test_nothing_is_there_that_nobody_shows(tag: str, domain: str) -> None:
+    wanted = texts(domain)
+    assert [each.id for each in written(tag, domain) if each.id and wanted.get(each.id) is None] == []
 
 
 @pytest.mark.parametrize(
@@ -129,18 +123,22 @@ def test_english_is_the_texts_themselves() -> None:
 
 
 def main() -> int:
-    found, left = texts(), 0
-    for tag in OTHERS:
-        there = written(tag)
+    left = 0
+    for tag, domain in OTHERS:
+        found, there = texts(domain), written(tag, domain)
         there.update(found, no_fuzzy_matching=True)
         there.obsolete.clear()
-        with path(tag, "po").open("wb") as file:
+        with path(tag, domain, "po").open("wb") as file:
             write_po(file, there, omit_header=False, no_location=True, sort_output=True, width=100)
-        path(tag, "mo").write_bytes(compiled(written(tag)))
-        left += sum(
-            1 for each in there if each.id and not (all(each.string) if each.pluralizable else each.string)
-        )
-    sys.stdout.write(f"{len(found)} texts, {left} still to be translated\n")
+        path(tag, domain, "mo").write_bytes(compiled(written(tag, domain)))
+        lacking = [
+            each.id
+            for each in there
+            if each.id and not (all(each.string) if each.pluralizable else each.string)
+        ]
+        left += len(lacking)
+        sys.stdout.write(f"{domain} {tag}: {len(found)} texts, {len(lacking)} still to be translated\n")
+        sys.stdout.write("".join(f"  {text}\n" for text in lacking))
     return left
 
 

@@ -166,6 +166,7 @@ GET  /-/admin/indexes                                                     server
 POST /-/admin/indexes                                                     server-form
 GET  /-/admin/audit                                                       server
 GET  /-/admin/audit.csv                                                   server
+GET  /-/admin/audit.json                                                  server
 GET  /-/upload                                                            sender
 POST /-/upload                                                            upload
 GET  /project/{name}/                                                     read

@@ -77,6 +77,7 @@ PAGES = (
     "/-/index", "/-/statistics", "/-/origins?project={name}", "/-/folders", "/-/admin", "/-/admin/health",
     "/-/admin/people", "/-/admin/person?user={name}", "/-/admin/person/remove", "/-/admin/indexes",
     "/-/admin/audit?project={name}", "/-/admin/audit.csv?project={name}",
+    "/-/admin/audit.json?project={name}",
     "/-/prefer", "/-/logout", "/-/tokens", "/-/tokens/9/revoke", "/-/sessions/end", "/-/password",
 )  # fmt: skip
 CALLS = (

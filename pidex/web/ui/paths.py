@@ -33,6 +33,7 @@ PATHS = (
     Path("/-/admin/indexes", get=server.indexes, post=server.change_indexes, own=True),
     Path("/-/admin/audit", get=server.audit, own=True),
     Path("/-/admin/audit.csv", get=server.export, own=True),
+    Path("/-/admin/audit.json", get=server.export_json, own=True),
     Path("/-/upload", get=uploads.form, takes=uploads.take),
     Path("/project/{name}/", get=projects.overview),
     Path("/project/{name}/-/files/", get=projects.files),

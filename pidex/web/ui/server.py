@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pidex.core.errors import BadRequest, NotFound, PidexError
-from pidex.overview import ROWS, SEARCHED
+from pidex.overview import ROWS, SEARCHED, Entry
 from pidex.web.ui import desk
 from pidex.web.ui.frame import Parts
 from pidex.web.ui.visit import Outcome, Raw, Shown, Visit
@@ -327,20 +328,44 @@ def audit(parts: Parts, visit: Visit) -> Outcome:
     return Shown("audit.html", values, _status(error))
 
 
+#: What an export has of each row.
+_COLUMNS = (
+    "number", "time", "actor", "via", "token", "address", "action", "index", "project", "subject",
+    "before", "after",
+)  # fmt: skip
+
+
 def export(parts: Parts, visit: Visit) -> Outcome:
     """`/-/admin/audit.csv`: the same rows for a spreadsheet, in which no cell is a formula (T38)."""
     desk.of_server(parts, visit)
     wanted, times = _wanted(visit)
     out = io.StringIO()
     lines = csv.writer(out)
-    lines.writerow(
-        ["number", "time", "actor", "via", "token", "address", "action", "index", "project", "subject",
-         "before", "after"]
-    )  # fmt: skip
+    lines.writerow(_COLUMNS)
     for row in parts.overview.export(wanted, **times, by=visit.by):
-        time = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row.at)).isoformat()
-        lines.writerow([_cell(each) for each in (row.id, time, *row[2:])])
+        lines.writerow(map(_cell, _columns(row)))
     return Raw("text/csv; charset=utf-8", out.getvalue().encode("utf-8", "replace"))
+
+
+def export_json(parts: Parts, visit: Visit) -> Outcome:
+    """`/-/admin/audit.json`: the same rows for a program, as they are."""
+    desk.of_server(parts, visit)
+    wanted, times = _wanted(visit)
+    rows = parts.overview.export(wanted, **times, by=visit.by)
+    told = [
+        {
+            **dict(zip(_COLUMNS, _columns(row), strict=True)),
+            "before": json.loads(row.before or "null"),
+            "after": json.loads(row.after or "null"),
+        }
+        for row in rows
+    ]
+    return Raw("application/json", json.dumps(told).encode())
+
+
+def _columns(row: Entry) -> Sequence[object]:
+    time = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row.at)).isoformat()
+    return (row.id, time, *row[2:])
 
 
 def _cell(value: object) -> str:

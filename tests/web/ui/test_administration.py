@@ -176,6 +176,12 @@ def test_the_audit_is_filtered_and_exported(house: House, root: Browser) -> None
     rows = [*csv.DictReader(io.StringIO(answer.text))]
     assert [row["subject"] for row in rows] == ["plain", "formula"]
     assert rows[1]["actor"] == '\'=cmd|"/c calc"!A1'
+    told = house.get("/-/admin/audit.json?action=group.", cookie=cookie).json()
+    assert [(row["actor"], row["subject"]) for row in told] == [
+        (OPERATOR.name, "plain"),
+        (evil.name, "formula"),
+    ]
+    assert told[0].keys() == rows[0].keys()
     assert not any(value[:1] in ("=", "+", "-", "@") for row in rows for value in row.values())
 
 
@@ -218,7 +224,13 @@ def test_nothing_is_said_where_all_is_well(root: Browser) -> None:
 def test_only_who_may(house: House) -> None:
     for who in ("bob", "ann"):
         browser = signed_in(house, who)
-        for path in ("/-/admin", "/-/admin/people", "/-/admin/audit", "/-/admin/audit.csv"):
+        for path in (
+            "/-/admin",
+            "/-/admin/people",
+            "/-/admin/audit",
+            "/-/admin/audit.csv",
+            "/-/admin/audit.json",
+        ):
             assert browser.open(path).answer.status == 403
         assert ('href="-/admin"' in browser.open("/").answer.text) is False
         assert (browser.open("/-/folders").answer.status == 200) is (who == "ann")

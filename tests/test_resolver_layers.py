@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -31,6 +31,7 @@ class Upstreams:
         self.names: dict[str, list[str]] = {}
         self.asked: list[str] = []
         self.confirmed: list[str] = []
+        self.told: dict[str, bytes] = {}  # metadata by file name; empty: it was asked for in vain
         self.down = False
 
     def find_page(
@@ -54,7 +55,10 @@ class Upstreams:
         return project in self.names.get(upstream, ())
 
     def find_metadata(self, file: File, *, wait: bool = True) -> bytes | None:
-        return b"Name: foo\n" if file.metadata_sha256 else None
+        return b"Name: foo\n" if file.metadata_sha256 else self.told.get(file.filename)
+
+    def unmet(self, files: Sequence[File]) -> Sequence[File]:
+        return [file for file in files if file.filename not in self.told]
 
     def yanked_since(self, upstream: str, project: str) -> Mapping[str, int]:
         return {}

@@ -8,7 +8,7 @@ import pytest
 
 from pidex.catalogue import holds, indexes, yanks
 from pidex.catalogue.engine import Catalogue
-from pidex.core.errors import Withheld
+from pidex.core.errors import NotFetched, Withheld
 from pidex.core.model import ANONYMOUS
 from pidex.core.rulebook import edited
 from tests.test_resolver_layers import BLAKE, PYPI, House, page
@@ -77,12 +77,34 @@ def test_releases_of_upstreams_are_held_and_yanked_here(house: House) -> None:
         house.resolver.find("main", "foo-2.0.zip", by=ANONYMOUS)
 
 
-def test_licences_are_those_of_the_metadata_that_is_held(house: House) -> None:
+def test_licences_are_those_of_the_metadata_that_can_be_had(house: House) -> None:
     main = house.index("main", upstreams=(PYPI,))
     rule(house, main, "licence_unknown=no")
-    assert versions(house, "main") == ()
+    assert versions(house, "main") == (), "sdists that say nothing"
     rule(house, main, "licences=MIT")
     assert versions(house, "main") == ("1.0", "2.0")
+
+
+def test_what_a_licence_rule_has_to_know_is_fetched_first(house: House) -> None:
+    """Nothing is shown, and nothing hidden, because nobody has asked for its metadata yet."""
+    wheels = [f"foo-{number}-{python}-none-any.whl" for number in (1, 2, 3, 4) for python in ("py2", "py3")]
+    house.mirror.pages[PYPI, "foo"] = page("foo", *wheels, "foo-1.tar.gz", "foo-2.tar.gz", until=2e9)
+    main = house.index("main", upstreams=(PYPI,))
+    rule(house, main, "licences_denied=GPL-*", "deny=foo>=4")
+    with pytest.raises(NotFetched) as missing:
+        house.page("main", "foo")
+    # One file of each release says it, and none of those that another rule hides.
+    assert [file.filename for file in missing.value.files] == wheels[0:6:2]
+    assert [reason.code for reason in house.resolver.why("main", "foo", by=ANONYMOUS)], "asks for nothing"
+    house.mirror.told = {
+        wheels[0]: b"Name: foo\nLicense-Expression: GPL-3.0-only\n",
+        wheels[2]: b"Name: foo\nLicense-Expression: MIT\n",
+        wheels[4]: b"",
+    }
+    shown = [file.filename for file in house.page("main", "foo").files]
+    assert sorted(shown) == sorted([*wheels[2:6], "foo-2.tar.gz"]), "the release is one thing"
+    rule(house, main, "licence_unknown=no", "deny=foo>=4")
+    assert versions(house, "main") == ("1", "2")
 
 
 def test_flat_lists_have_what_pages_have(house: House) -> None:

@@ -141,16 +141,20 @@ class UpstreamDown(PidexError):
 class NotFetched(PidexError):
     """The answer needs an upstream's page that nobody fetched yet: fetch it, and ask again.
 
-    With `file` (a mirrored `File`), it needs that file's core metadata. Never leaves the process: whoever can
-    fetch does so, and everybody else says `UpstreamDown`.
+    With `file` (a mirrored `File`), it needs that file's core metadata; with `files`, that of all of them
+    which can be had. Never leaves the process: whoever can fetch does so, and everybody else says
+    `UpstreamDown`.
     """
 
     code, status, title = "not-fetched", 503, "Not fetched yet"
 
-    def __init__(self, upstream: str, project: str, file: File | None = None) -> None:
-        what = f"page of {project}" if file is None else f"metadata of {file.filename}"
+    def __init__(
+        self, upstream: str, project: str, file: File | None = None, files: tuple[File, ...] = ()
+    ) -> None:
+        what = f"metadata of {project}" if files else f"page of {project}"
+        what = what if file is None else f"metadata of {file.filename}"
         super().__init__(f"The {what} at upstream {upstream} was not fetched yet. Try again.", retry_after=1)
-        self.upstream, self.project, self.file = upstream, project, file
+        self.upstream, self.project, self.file, self.files = upstream, project, file, files
 
 
 class Busy(PidexError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -296,6 +296,10 @@ class Mirrored(Protocol):
 
     def find_metadata(self, file: File, *, wait: bool = True) -> bytes | None:
         """The core metadata of a mirrored file, where it is held. `wait` as for `find_page`."""
+
+    def unmet(self, files: Sequence[File]) -> Sequence[File]:
+        """Those of mirrored files whose metadata is not held, and was not asked for in vain lately."""
+        return ()
 
     def yanked_since(self, upstream: str, project: str) -> Mapping[str, int]:
         """When each yanked file of a page was first seen yanked, in microseconds since 1970, by its name."""

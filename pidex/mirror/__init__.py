@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from pidex.backends.cache import Cache, Reading
 from pidex.catalogue.behind import Behind
 from pidex.catalogue.mirrored import FileRow
-from pidex.core.errors import NotFetched, NotFound, UpstreamDown
+from pidex.core.errors import NotFetched, NotFound, PidexError, UpstreamDown
 from pidex.core.interfaces import Clock, Inspector, Mirrored, Upstream
 from pidex.core.model import Entry, File
 from pidex.core.upstreams import Held, UpstreamFile, UpstreamSettings
@@ -30,6 +30,9 @@ from pidex.mirror.records import Sightings
 MAX_WAITS = 64
 #: Bytes of metadata that are kept in memory when they come.
 CAME_BYTES = 4 * 1024 * 1024
+#: Metadata that is fetched at once for who wants that of many files, and how long what cannot be had is left
+#: alone, in seconds; files that are remembered for it.
+AT_ONCE, VAIN_SECONDS, MOST_VAIN = 16, 300.0, 50_000
 
 T = TypeVar("T")
 
@@ -76,6 +79,8 @@ class Mirror(Mirrored):
         self._metadata: dict[str, asyncio.Task[bytes]] = {}
         #: Metadata that came just now: installers ask for it at once.
         self._came: OrderedDict[str, bytes] = OrderedDict()
+        #: Metadata that could not be had, and until when it is not asked for again by who wants all.
+        self._vain: dict[str, float] = {}
         self._came_bytes = 0
 
     # --- for who resolves (core.interfaces.Mirrored) --------------------------------------------------------
@@ -118,6 +123,15 @@ class Mirror(Mirrored):
             data = self.store.find_metadata(key)
         # The upstream may announce another one by now.
         return data if data is not None and _is_announced(file, data) else None
+
+    def unmet(self, files: Sequence[File]) -> Sequence[File]:
+        """Those of mirrored files whose metadata is not held, and may be had."""
+        now = self._clock()
+        return [
+            file
+            for file in files
+            if self._vain.get(_key(file), 0.0) <= now and self.find_metadata(file) is None
+        ]
 
     def sightings(self, upstream: str, project: str) -> Sightings:
         """When files and yanks were first seen, of those files of which the page does not say it."""
@@ -168,7 +182,9 @@ class Mirror(Mirrored):
 
     async def provide(self, missing: NotFetched) -> None:
         """Fetch what a resolver lacked, so that it can be asked again."""
-        if missing.file is not None:
+        if missing.files:
+            await self._try_all(missing.files)
+        elif missing.file is not None:
             await self.metadata(missing.file, missing=True)
         else:
             await self.refresh(missing.upstream, missing.project)
@@ -234,6 +250,21 @@ class Mirror(Mirrored):
             data = await self._from_wheel(file)
         self._hold(key, data)
         return data
+
+    async def _try_all(self, files: Sequence[File]) -> None:
+        """Fetch the metadata of files, some at once. What cannot be had is left alone for a while."""
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def attempt(file: File) -> None:
+            async with turns:
+                try:
+                    await self.metadata(file, missing=True)
+                except PidexError:
+                    self._vain[_key(file)] = self._clock() + VAIN_SECONDS
+
+        await asyncio.gather(*map(attempt, files))
+        while len(self._vain) > MOST_VAIN:
+            del self._vain[next(iter(self._vain))]
 
     async def _fetch_ahead(self, upstream: str, file: UpstreamFile) -> bytes:
         client, _ = await self._connections.find(upstream)

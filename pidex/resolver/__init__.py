@@ -310,7 +310,7 @@ class Resolver(Straight):
         told = [*answers, *(reason for reason in told if reason.text not in said and not here.alone)]
         if page is None:
             return told
-        verdict = ruled(conn, layered.line, page, self._mirror, self._clock())
+        verdict = ruled(conn, layered.line, page, self._mirror, self._clock(), fetch=fetch)
         return [*told, *what_rules_do(verdict, here.name, asked)]
 
     def report(self, index: str, *, by: Principal) -> FolderReport:
@@ -359,7 +359,7 @@ class Resolver(Straight):
         else:
             layered = self._layered(conn, here, by, action)
             line = layered.line
-            if only and is_open(conn, line, project, self._mirror, self._clock()):
+            if only and is_open(conn, line, project, self._clock()):
                 layered.only = only
             page = layered.page(project)
         # The one place where rules keep files back.

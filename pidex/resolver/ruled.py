@@ -10,8 +10,9 @@ from typing import NamedTuple
 from pidex.catalogue import contents, exemptions, holds, indexes, yanks
 from pidex.catalogue.engine import Connection
 from pidex.core import layers, metadata, names, policy, rulebook
+from pidex.core.errors import NotFetched
 from pidex.core.interfaces import Mirrored
-from pidex.core.model import File, Page, Withholding
+from pidex.core.model import File, PackageType, Page, Withholding
 from pidex.core.terms import term_of
 from pidex.resolver.listing import listing_of, versions_of
 
@@ -41,14 +42,22 @@ class Verdict(NamedTuple):
 
 
 def ruled(
-    conn: Connection, line: Sequence[indexes.Index], page: Page, mirror: Mirrored | None, now: float
+    conn: Connection,
+    line: Sequence[indexes.Index],
+    page: Page,
+    mirror: Mirrored | None,
+    now: float,
+    *,
+    fetch: bool = True,
 ) -> Verdict:
     """Keep back what rules and people keep back.
 
     `line`: the index that is asked, then its bases. A file passes what its own index asks, what the asked one
-    does, and what those between them do.
+    does, and what those between them do. Where licences matter, `NotFetched` asks for the metadata that is
+    not held of what would be shown; without `fetch`, such a licence counts as unknown.
     """
-    rulings = {each.name: _ruling(conn, each, page.project, mirror, now) for each in line}
+    licence = _licences(conn, mirror, page.files)
+    rulings = {each.name: _ruling(conn, each, page.project, licence, now) for each in line}
     if all(ruling.is_open for ruling in rulings.values()):
         return Verdict(page)
     bases = {each.name: each.bases for each in line}
@@ -62,6 +71,8 @@ def ruled(
         passed: Sequence[File] = own
         for name in reversed(layers.path(here, owner, bases)):
             ruling = rulings[name]
+            if fetch and ruling.rules.licensed and mirror is not None:
+                _require_licences(mirror, ruling, passed)
             judgement = policy.judge(ruling.rules, passed, ruling.at)
             passed = [_yanked(file, ruling.yanked) for file in judgement.shown]
             withheld += judgement.withheld
@@ -77,11 +88,9 @@ def ruled(
     return Verdict(after, tuple(reported), by)
 
 
-def is_open(
-    conn: Connection, line: Sequence[indexes.Index], project: str, mirror: Mirrored | None, now: float
-) -> bool:
+def is_open(conn: Connection, line: Sequence[indexes.Index], project: str, now: float) -> bool:
     """Whether no index of a line asks anything of a project's files."""
-    return all(_ruling(conn, each, project, mirror, now).is_open for each in line)
+    return all(_ruling(conn, each, project, lambda _file: None, now).is_open for each in line)
 
 
 def hides(rules: str | None, *, mirrored: bool) -> Callable[[str], bool]:
@@ -116,7 +125,11 @@ def own_pages(
 
 
 def _ruling(
-    conn: Connection, index: indexes.Index, project: str, mirror: Mirrored | None, now: float
+    conn: Connection,
+    index: indexes.Index,
+    project: str,
+    licence: Callable[[File], str | None],
+    now: float,
 ) -> Ruling:
     kept = holds.list_project(conn, index.id, project)
     marks = () if index.alone else yanks.list_project(conn, index.id, project)
@@ -130,7 +143,7 @@ def _ruling(
             if term_of(each.subject).names(project)
         ],
         holds=[policy.Hold(each.scope, each.target, each.reason) for each in kept],
-        licence=lambda file: _licence(conn, mirror, file),
+        licence=licence,
     )
     return Ruling(rules, at, {(each.scope, each.target): each.reason for each in marks})
 
@@ -150,6 +163,48 @@ def _yanked(file: File, marks: Mapping[tuple[str, str], str]) -> File:
         ("file", file.filename.casefold()), marks.get(("release", names.canonical_version(file.version)))
     )
     return file if reason is None else replace(file, yanked=reason)
+
+
+def _require_licences(mirror: Mirrored, ruling: Ruling, files: Sequence[File]) -> None:
+    """Raise `NotFetched` where the licence of a mirrored release that no other rule hides may be learnt."""
+    others = replace(
+        ruling.rules, licences=(), licences_denied=(), licence_unknown=True, keep_latest=0, dry_run=False
+    )
+    told: dict[tuple[str, str], File] = {}
+    for file in policy.judge(others, files, ruling.at).shown:
+        if file.origin and file.packagetype is PackageType.WHEEL:
+            key = file.origin, names.canonical_version(file.version)
+            if key not in told or (told[key].metadata_sha256 is None and file.metadata_sha256 is not None):
+                told[key] = file
+    missing = mirror.unmet([*told.values()])
+    if missing:
+        origin = missing[0].origin
+        files_ = tuple(file for file in missing if file.origin == origin)
+        raise NotFetched(origin, files_[0].project, files=files_)
+
+
+def _licences(
+    conn: Connection, mirror: Mirrored | None, files: Sequence[File]
+) -> Callable[[File], str | None]:
+    """What files say of their licence; where one says nothing, what another of its release does."""
+
+    @cache
+    def releases() -> Mapping[tuple[str, str], Sequence[File]]:
+        found: dict[tuple[str, str], list[File]] = {}
+        for file in files:
+            found.setdefault((file.origin, names.canonical_version(file.version)), []).append(file)
+        return found
+
+    @cache
+    def of_release(key: tuple[str, str]) -> str | None:
+        every = (_licence(conn, mirror, file) for file in releases()[key])
+        return next((each for each in every if each), None)
+
+    def licence(file: File) -> str | None:
+        key = file.origin, names.canonical_version(file.version)
+        return _licence(conn, mirror, file) or (of_release(key) if key in releases() else None)
+
+    return licence
 
 
 def _licence(conn: Connection, mirror: Mirrored | None, file: File) -> str | None:

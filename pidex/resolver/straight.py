@@ -65,7 +65,7 @@ class Straight(History):
             here = index_of(conn, index)
             if not here.alone and is_storable(project) and visible.sees(project):
                 layered = self._layered(conn, here, by)
-                layered.outlined = is_open(conn, layered.line, project, self._mirror, self._clock())
+                layered.outlined = is_open(conn, layered.line, project, self._clock())
                 try:
                     page = layered.page(project)
                 finally:

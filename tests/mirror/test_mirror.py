@@ -77,6 +77,18 @@ def test_metadata_comes_out_of_the_whole_wheel_where_it_cannot_be_had_otherwise(
         asyncio.run(rig.mirror.metadata(other))
 
 
+def test_what_many_files_say_is_fetched_at_once_and_what_fails_is_left_alone(rig: Rig) -> None:
+    kinds = ["-py3-none-any.whl"] * 30 + [".tar.gz"] * 10
+    files = [rig.upstream.file(f"demo-{number}{kind}", b"%d" % number) for number, kind in enumerate(kinds)]
+    rig.upstream.metadatas = {file.filename: b"Name: demo\n" for file in files[:30]}
+    assert rig.mirror.unmet(files) == files
+    asyncio.run(rig.mirror.provide(NotFetched(files[0].origin, "demo", files=tuple(files))))
+    assert [rig.mirror.find_metadata(file) for file in files] == [b"Name: demo\n"] * 30 + [None] * 10
+    assert rig.mirror.unmet(files) == []
+    rig.clock.now += 301
+    assert rig.mirror.unmet(files) == files[30:], "after five minutes it may be there"
+
+
 def test_a_command_gets_what_it_lacks(rig: Rig) -> None:
     file = rig.upstream.file(*samples.wheel("demo", "1.0"))
     rig.upstream.metadatas[file.filename] = b"told"

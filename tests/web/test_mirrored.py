@@ -13,6 +13,7 @@ from xmlrpc.client import dumps, loads
 import pytest
 
 from pidex.app.known import settle
+from pidex.core.model import DEFAULT_INDEX, OPERATOR
 from tests import samples
 from tests.upstreams import LocalUpstream, Request, local_upstream
 from tests.web.driver import JSON, House, file_url, listed
@@ -324,6 +325,22 @@ def test_what_an_upstream_says_of_a_whole_project_is_passed_on(house: House, ups
     assert told["files"] == []
     house.site.files.drop_project(None, None)  # ten seconds later
     assert house.get(url).status in (403, 404)
+
+
+def test_a_licence_is_known_before_anything_is_shown(house: House, upstream: LocalUpstream) -> None:
+    for name, licence in ("one", "GPL-3.0-only"), ("two", "MIT OR GPL-3.0-only"):
+        said = f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\nLicense-Expression: {licence}\n"
+        upstream.add(samples.wheel(name, "1.0", metadata=said.encode()))
+        upstream.add(samples.sdist(name, "1.0"))
+    upstream.add(samples.wheel("three", "1.0"))
+    upstream.fault("404", "three-1.0-py3-none-any.whl")
+    pidex = house.pidex
+    curator = pidex.curator(pidex.intake(), pidex.accounts())
+    curator.set_rules(DEFAULT_INDEX, ["licences_denied=GPL-*"], by=OPERATOR)
+    assert [len(listed(house, name)) for name in ("one", "two", "three")] == [0, 2, 1]
+    assert "GPL-3.0-only" in house.get("/packages/one-1.0-py3-none-any.whl").text
+    curator.set_rules(DEFAULT_INDEX, ["licences=MIT", "licence_unknown=no"], by=OPERATOR)
+    assert [len(listed(house, name)) for name in ("one", "two", "three")] == [0, 2, 0]
 
 
 def test_a_search_finds_what_is_held_and_a_feed_tells_of_it(house: House, upstream: LocalUpstream) -> None:

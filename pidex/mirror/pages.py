@@ -29,7 +29,7 @@ FAILURES = 10_000
 UNPACKED_PAGES, UNPACKED_BYTES = 256, 10 * 1024 * 1024
 #: Bytes of pages that have just come, and that nobody has looked at yet.
 FRESH_BYTES = 48 * 1024 * 1024
-#: Bytes that a file of a page takes that is not kept as it is written.
+#: Bytes that a file of a page takes that is not kept as it is written, and every page beside its files.
 FILE_BYTES = 1_024
 #: Seconds for which it is not looked again whether another process holds a page, or a newer one.
 LOOKED_SECONDS = 1.0
@@ -72,6 +72,7 @@ class HeldPages:
         self._unpacked: OrderedDict[tuple[str, str], tuple[bytes, UpstreamPage]] = OrderedDict()
         self._bytes = 0
         self._fresh: OrderedDict[tuple[str, str], tuple[bytes, UpstreamPage]] = OrderedDict()
+        self._fresh_bytes = 0
         self.told: Counter[str] = Counter()
         self._noted: dict[str, float] = {}
         self._looked: dict[tuple[str, str], tuple[PageRow | None, float]] = {}
@@ -164,9 +165,7 @@ class HeldPages:
     def _page(self, upstream: str, project: str, digest: bytes, *, wait: bool = True) -> UpstreamPage | None:
         key = (upstream, project)
         with self._lock:
-            came = self._fresh.pop(key, None)
-            if came is not None:
-                self._keep(key, *came)
+            self._look_at(key)
             known = self._unpacked.get(key)
             if known is not None and known[0] == digest:
                 self._unpacked.move_to_end(key)
@@ -191,12 +190,18 @@ class HeldPages:
     def _welcome(self, key: tuple[str, str], digest: bytes, page: UpstreamPage) -> None:
         """Keep a page that has come for who waits for it, however many others come at the same time."""
         with self._lock:
+            self._look_at(key)
             self._fresh[key] = (digest, page)
-            while (
-                len(self._fresh) > 1 and sum(_weight(each) for _, each in self._fresh.values()) > FRESH_BYTES
-            ):
-                oldest, came = self._fresh.popitem(last=False)
-                self._keep(oldest, *came)
+            self._fresh_bytes += _weight(page)
+            while len(self._fresh) > 1 and self._fresh_bytes > FRESH_BYTES:
+                self._look_at(next(iter(self._fresh)))
+
+    def _look_at(self, key: tuple[str, str]) -> None:
+        """A page that has just come is from now on kept like others."""
+        came = self._fresh.pop(key, None)
+        if came is not None:
+            self._fresh_bytes -= _weight(came[1])
+            self._keep(key, *came)
 
     def _keep(self, key: tuple[str, str], digest: bytes, page: UpstreamPage) -> None:
         self._forget(key)
@@ -353,5 +358,5 @@ def _weight(page: UpstreamPage) -> int:
     """Bytes of memory that a page takes."""
     files = page.files
     if isinstance(files, Written):
-        return len(files.text) + len(files.packed or b"")
-    return FILE_BYTES * len(files)
+        return FILE_BYTES + len(files.text) + len(files.packed or b"")
+    return FILE_BYTES * (1 + len(files))

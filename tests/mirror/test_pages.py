@@ -10,6 +10,7 @@ import pytest
 
 from pidex.core.errors import NotFound, UpstreamDown, UpstreamFault
 from pidex.core.upstreams import UpstreamFile
+from pidex.mirror import pages
 from tests.mirror.scripted import NAME, UNKNOWN, Rig, rigged
 
 DOWN = UpstreamDown("It does not answer.")
@@ -53,7 +54,7 @@ def test_a_stale_page_is_served_and_confirmed_in_the_background(rig: Rig) -> Non
         assert stale is not None
         assert stale.page is not None
         assert rig.clock.now < stale.fresh_until <= rig.clock.now + 2
-        for _ in range(200):
+        for _ in range(4_000):
             await asyncio.sleep(0.005)
             held = await asyncio.to_thread(rig.mirror.find_page, NAME, "demo")
             if held is not None and held.fetched == rig.clock.now:
@@ -222,3 +223,22 @@ def test_settings_that_change_connect_anew_and_an_upstream_that_is_gone_is_not_f
 
     asyncio.run(main())
     assert rig.upstream.closed == 2
+
+
+def test_pages_that_nobody_looks_at_are_let_go_also_without_files(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "FRESH_BYTES", 8 * pages.FILE_BYTES)
+    monkeypatch.setattr(pages, "UNPACKED_PAGES", 4)
+    for number in range(40):
+        rig.upstream.page(f"demo{number}")
+
+    async def main() -> None:
+        for number in range(40):
+            await rig.mirror.refresh(NAME, f"demo{number}")
+
+    asyncio.run(main())
+    held = rig.mirror.pages
+    assert (len(held._fresh), len(held._unpacked)) == (8, 4)
+    assert [rig.mirror.find_page(NAME, f"demo{number}") is not None for number in (0, 39)] == [True, True]
+    assert held._fresh_bytes == 7 * pages.FILE_BYTES  # of these one was looked at

@@ -100,7 +100,7 @@ class Pidex:
         settings = self.settings
         return Accounts(
             self.catalogue,
-            self.catalogue.probe(),
+            self.catalogue.probe(follows=True),
             settings.passwords,
             settings.guard,
             clock=self.clock,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from pidex.catalogue import upstreams
-from pidex.catalogue.behind import Behind
+from pidex.catalogue.behind import LINGER_SECONDS, SHARED_SECONDS, Behind
 from pidex.config import Settings, environment
 from pidex.core.errors import PidexError
 from pidex.metrics import Counter, Labels, Level, Metrics
@@ -52,7 +52,7 @@ def mirror_of(
         return None if found is None else found.settings
 
     mirror = Mirror(
-        Behind(expendable),
+        Behind(expendable, linger=LINGER_SECONDS if settings.workers == 1 else SHARED_SECONDS),
         data / "mirror",
         settings=reached,
         connect=partial(_connect, metrics, clients),

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pidex.catalogue.expendable import Expendable
 from pidex.catalogue.mirrored import PageRow, Store
 
-#: Seconds for which what was put waits for more. Until then other processes do not see it.
-LINGER_SECONDS = 0.1
+#: Seconds for which what was put waits for more. Until then other processes do not see it: those that answer
+#: together wait less, as one is asked for the metadata of a page that another one has fetched.
+LINGER_SECONDS, SHARED_SECONDS = 0.1, 0.01
 #: Bytes that wait at most. More comes only while the disk does not keep up: then the oldest is not held.
 WAITING_BYTES = 16 * 1024 * 1024
 

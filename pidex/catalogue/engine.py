@@ -149,10 +149,10 @@ class Catalogue:
             yield conn
         self._board.writes += 1
 
-    def probe(self) -> Probe:
-        """A change probe for this process."""
+    def probe(self, *, follows: bool = False) -> Probe:
+        """A change probe for this process; one that `follows` may leave it to others in the same thread."""
         if self.path is not None:
-            return SqliteProbe(self.path, self.read)
+            return SqliteProbe(self.path, self.read, self._board, follows=follows)
         return PostgresProbe(self.read, self._board, self._url, self.name)
 
     def close(self) -> None:

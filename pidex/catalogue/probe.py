@@ -29,6 +29,8 @@ MAX_CHANGES = 10_000
 
 #: Seconds for which a stamp that was read for somebody else is as good as an own one: what one request takes.
 FRESH_SECONDS = 1.0
+#: Seconds for which what the leading probe of a thread saw is good enough for those that follow it.
+LED_SECONDS = 0.005
 _STAMP = text(STAMP)
 
 Read = Callable[[], AbstractContextManager[Connection]]
@@ -73,17 +75,41 @@ def _inherited(
             yield heir, project
 
 
-class SqliteProbe(Probe):
-    """Reads SQLite's own change counter on a raw connection: the one statement that bypasses SQLAlchemy."""
+class Lead(threading.local):
+    """When the probe that leads in a thread has asked, and how often it was told of a change."""
 
-    def __init__(self, path: Path, read: Read) -> None:
+    at, changes = float("-inf"), 0
+
+
+class SqliteProbe(Probe):
+    """Reads SQLite's own change counter on a raw connection: the one statement that bypasses SQLAlchemy.
+
+    Where threads wait for each other, even that takes a millisecond at times. One that `follows` does not ask
+    again where the one that leads did so just now in the same thread, for the same request, and saw nothing,
+    and this process has written nothing since.
+    """
+
+    def __init__(self, path: Path, read: Read, board: Board, *, follows: bool = False) -> None:
         super().__init__(read)
-        self._path = path
+        self._path, self._board, self._lead, self._follows = path, board, board.lead, follows
         self._uri = f"{path.absolute().as_uri()}?mode=rw"
         self._local = threading.local()
 
     def changed(self) -> bool:
         """See `Probe.changed`."""
+        lead, local = self._lead, self._local
+        if self._follows:
+            known = lead.changes, self._board.writes
+            if getattr(local, "led", None) == known and monotonic() - lead.at < LED_SECONDS:
+                return False
+            local.led = known
+            return self._asked()
+        changed = self._asked()
+        lead.changes += changed
+        lead.at = monotonic()
+        return changed
+
+    def _asked(self) -> bool:
         local = self._local
         try:
             # A process forked off must not use its parent's connection.
@@ -113,13 +139,14 @@ class SqliteProbe(Probe):
 class Board:
     """What the probes of one catalogue share: the newest stamp that was read, when, and by which process."""
 
-    __slots__ = ("at", "group", "pid", "stamp", "writes")
+    __slots__ = ("at", "group", "lead", "pid", "stamp", "writes")
 
     def __init__(self) -> None:
         self.stamp, self.at, self.pid = 0, float("-inf"), 0
         #: Transactions that this process has written.
         self.writes = 0
         self.group: GroupRead | None = None
+        self.lead = Lead()
 
     def post(self, stamp: int) -> None:
         """Note a stamp that was read just now."""

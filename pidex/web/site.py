@@ -202,7 +202,7 @@ class Site:
             if scope["type"] == "lifespan":
                 await self._lifespan(receive, send)
             return
-        began, method, path = perf_counter(), scope["method"], scope["path"]
+        began, method, path, looked = perf_counter(), scope["method"], scope["path"], False
         if (method == "GET" or method == "HEAD") and not scope["query_string"]:  # noqa: PLR1714  # faster
             pairs = scope["headers"]
             headers = dict(pairs)
@@ -215,6 +215,7 @@ class Site:
                     if len(headers) == len(pairs)
                     else None
                 )
+                looked = len(headers) == len(pairs)
             except Exception:
                 found = None  # the routes meet it again, and tell
             if found is not None:
@@ -228,12 +229,12 @@ class Site:
                     (self.clock() - took, took, peer, method, path, reply.status, size, agent, kind)
                 )
                 return
-        await self._routed(Call(scope, receive, send), began)
+        await self._routed(Call(scope, receive, send), began, looked=looked)
 
-    async def _routed(self, call: Call, began: float) -> None:
+    async def _routed(self, call: Call, began: float, *, looked: bool) -> None:
         at = self.clock()
         try:
-            await self._answer(call)
+            await self._answer(call, looked=looked)
         finally:
             took = perf_counter() - began
             peer, agent = (call.origin.client, 0), call.headers.get("user-agent", "").encode("latin-1")
@@ -256,13 +257,13 @@ class Site:
 
     # --- the way through the routes -------------------------------------------------------------------------
 
-    async def _answer(self, call: Call) -> None:
+    async def _answer(self, call: Call, *, looked: bool) -> None:
         try:
             call.origin = self.origins.of(_peer(call.scope), call.scope.get("scheme", "http"), call.headers)
             self._place(call)
             if call.method not in ("GET", "HEAD", "OPTIONS") and not self.takes_body(call):
                 await call.drain()
-            if call.rest != ALIVE:
+            if call.rest != ALIVE and not looked:  # that was just now, and nothing was waited for since
                 await self.pages.current()
             await self._recognise(call)
             if not call.rest:  # the prefix or the index's name, without its slash

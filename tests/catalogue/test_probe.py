@@ -128,3 +128,24 @@ def test_a_catalogue_that_vanished_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"catalogue\.db cannot be used"):
         catalogue.probe().changed()
     assert not (tmp_path / "catalogue.db").exists()
+
+
+def test_one_that_follows_asks_for_itself_or_goes_by_the_one_that_leads(
+    catalogue: Catalogue, address: str | Path
+) -> None:
+    index_id = rows.index(catalogue)
+    leading, following = catalogue.probe(), catalogue.probe(follows=True)
+    assert following.changed(), "who never asked may have missed anything"
+    assert not following.changed()
+    leading.changed()
+    following.changed()
+    record(catalogue, index_id, "a")
+    assert following.changed(), "what this process writes is seen though nobody leads"
+    writer = Catalogue.open(address, create=False)
+    for _ in range(3):
+        record(writer, index_id, "b")
+        assert leading.changed()
+        assert following.changed()
+        assert not following.changed()
+        assert not leading.changed()
+    writer.close()

@@ -287,10 +287,10 @@ def test_metrics_tell_what_is_held_and_how_upstreams_do(house: House, upstream: 
     for _ in range(2):
         assert house.get(url).complete
     rested(house, "alpha")
+    until(house, lambda: numbers(house).get('pidex_mirror_files_total{outcome="fetched"}') == 1)
     told = numbers(house)
     assert told['pidex_mirror_pages_total{outcome="fetched"}'] == 1
     assert told['pidex_mirror_pages_total{outcome="held"}'] >= 1
-    assert told['pidex_mirror_files_total{outcome="fetched"}'] == 1
     assert told["pidex_mirror_fetched_bytes_total"] == len(PACKAGES[0][1])
     (name,) = {each[0] for each in house.pidex.mirror.store.list_pages()}
     answered = told[f'pidex_upstream_requests_total{{outcome="200",upstream="{name}"}}']

@@ -123,13 +123,15 @@ class HeldPages:
         out with its contents.
         """
         key = (upstream, project)
-        row, looked = self._looked.get(key, (None, 0.0))
+        before = self._looked.get(key)
+        row, looked = before or (None, 0.0)
         if row is not None and 0 <= now - looked < LOOKED_SECONDS:
             return row
         if not wait:
             raise BlockingIOError
         row = self._store.find_page(upstream, project, body=False)
-        self._look(key, row, now)
+        if self._looked.get(key) is before:  # what came meanwhile is newer than what was read
+            self._look(key, row, now)
         return row
 
     def _look(self, key: tuple[str, str], row: PageRow | None, now: float) -> None:

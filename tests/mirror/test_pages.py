@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,6 +224,30 @@ def test_settings_that_change_connect_anew_and_an_upstream_that_is_gone_is_not_f
 
     asyncio.run(main())
     assert rig.upstream.closed == 2
+
+
+def test_what_comes_while_an_older_row_is_read_is_what_counts(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.upstream.page("demo", file("demo-1.0.tar.gz", size=1, upload_time=1))
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    rig.clock.now += rig.settings.max_age + 1
+    store, find = rig.mirror.pages._store, rig.mirror.pages._store.find_page
+
+    def slow(*args: Any, **said: Any) -> Any:
+        row = find(*args, **said)
+        monkeypatch.undo()
+        asyncio.run(rig.mirror.refresh(NAME, "demo"))
+        return row
+
+    monkeypatch.setattr(store, "find_page", slow)
+    stale = rig.mirror.find_page(NAME, "demo")
+    assert stale is not None
+    assert stale.fetched < rig.clock.now
+    held = rig.mirror.find_page(NAME, "demo")
+    assert held is not None
+    assert held.fetched == rig.clock.now
+    assert rig.upstream.asked == {"demo": 2}
 
 
 def test_pages_that_nobody_looks_at_are_let_go_also_without_files(

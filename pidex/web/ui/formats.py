@@ -53,6 +53,17 @@ def link(url: str | None) -> str | None:
     return url if parts.scheme.lower() in SCHEMES and (parts.netloc or parts.scheme == "mailto") else None
 
 
+def coded(text: str) -> Markup:
+    """A sentence in which what stands between backticks is a command, or another word of machines."""
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:
+        return escape(text)
+    shown = (
+        Markup("<code>{}</code>").format(each) if at % 2 else escape(each) for at, each in enumerate(pieces)
+    )
+    return Markup().join(shown)
+
+
 def when(text: Translations, now: float) -> Callable[[int | None], Markup]:
     """Writes times in microseconds as text, with the exact time beside it."""
 

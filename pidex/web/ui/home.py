@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from pidex.core import setups
-from pidex.core.errors import Busy, NotFound
+from pidex.core.errors import BadName, Busy, NotFound
 from pidex.core.finds import DAYS, Filters
 from pidex.core.model import ANONYMOUS, Release
-from pidex.core.names import is_package
+from pidex.core.names import is_name, is_package, normalize, parse
 from pidex.core.negotiation import error_type
 from pidex.core.permissions import Action
 from pidex.core.setups import CLIENTS, Where
@@ -163,7 +163,20 @@ def why(parts: Parts, visit: Visit) -> Outcome:
     if error_type(visit.call.accept) in ("application/json", "application/problem+json"):
         told = [{"code": reason.code, "text": str(reason.text)} for reason in reasons]
         return Raw("application/json", msgspec.json.encode({"subject": subject, "reasons": told}))
-    return Shown("why.html", {"subject": subject, "reasons": reasons})
+    listed = any(reason.code in ("listed", "yanked") for reason in reasons)
+    project = _project_of(subject) if listed else ""
+    return Shown("why.html", {"subject": subject, "reasons": reasons, "project": project})
+
+
+def _project_of(subject: str) -> str:
+    """The project that a question is about; '' where none can be read from it."""
+    if is_package(subject):
+        try:
+            return parse(subject).project
+        except BadName:
+            return ""
+    name = subject.partition("==")[0].strip()
+    return normalize(name) if is_name(name) else ""
 
 
 def prefer(parts: Parts, visit: Visit) -> Outcome:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 from pidex.core import changes, names, rulebook
 from pidex.core.errors import BadRequest, Busy, NotFound, PidexError
 from pidex.core.estate import MUTABILITIES
 from pidex.core.permissions import Action
 from pidex.core.setups import phrase
+from pidex.core.uploads import UploadPolicy
 from pidex.statistics import UNUSED_DAYS, Usage
 from pidex.web.ui import desk
 from pidex.web.ui.frame import Parts
@@ -18,12 +20,21 @@ from pidex.web.ui.visit import Outcome, Shown, Visit
 DAYS = (7, 30, 90, 365)
 #: Lines of a list on a page.
 LINES = 200
-#: Rules that are lists: shown as lines to be edited.
+#: Rules that are lists: shown as lines to be edited; and those that are one of few values.
 LONG = frozenset({"allow", "deny", "constraints"})
+CHOICES: Mapping[str, Sequence[str]] = {
+    "scope": ("upstream", "all"),
+    **dict.fromkeys(("prereleases", "licence_unknown", "dry_run"), ("yes", "no")),
+}
+#: The switches of uploads as they are unless somebody sets them.
+SWITCHES: Mapping[str, object] = {each.name: each.default for each in fields(UploadPolicy)}
 
 #: Rules in people's words: what each is called, and how it is written.
 RULES = {
-    "scope": (phrase("The rules speak of"), phrase("upstream (mirrored files) or all")),
+    "scope": (
+        phrase("The rules speak of"),
+        phrase("mirrored files, or all; mirrored ones unless it is said"),
+    ),
     "allow": (phrase("Shown, and nothing else"), "requests acme-* django>=4,<6"),
     "deny": (phrase("Not shown"), phrase("names and versions: left-pad django<4")),
     "constraints": (
@@ -32,7 +43,7 @@ RULES = {
     ),
     "min_age": (phrase("How old a file must be"), phrase("3d or 12h")),
     "freeze_at": (phrase("Nothing younger than"), "2026-08-01T12:00Z"),
-    "prereleases": (phrase("Show pre-releases"), phrase("true or false")),
+    "prereleases": (phrase("Show pre-releases"), ""),
     "types": (phrase("Kinds of files that are shown"), "sdist bdist_wheel"),
     "platforms": (phrase("Platforms of wheels that are shown"), "manylinux* win_amd64"),
     "pythons": (
@@ -43,8 +54,8 @@ RULES = {
     "keep_latest": (phrase("How many of the newest releases are shown"), phrase("a number")),
     "licences": (phrase("Licences that are allowed"), "MIT Apache-2.0 BSD-*"),
     "licences_denied": (phrase("Licences that are not allowed"), "AGPL-*"),
-    "licence_unknown": (phrase("Show files of unknown licence"), phrase("true or false")),
-    "dry_run": (phrase("Only report, keep nothing back"), phrase("true or false")),
+    "licence_unknown": (phrase("Show files of unknown licence"), ""),
+    "dry_run": (phrase("Only report, keep nothing back"), ""),
 }
 
 
@@ -124,6 +135,7 @@ def _about(parts: Parts, visit: Visit, error: PidexError | None) -> Outcome:
         counts = None
     administers = parts.site.accounts.allows(by, Action.ADMIN, index)
     grants = parts.administration.list_grants(index, by=by)
+    ruling = parts.curator.rules(index, by=by) if administers else {"rules": {}}
     return Shown(
         "index.html",
         {
@@ -131,9 +143,15 @@ def _about(parts: Parts, visit: Visit, error: PidexError | None) -> Outcome:
             "counts": counts,
             "grants": grants[:LINES],
             "administers": administers,
-            "ruling": parts.curator.rules(index, by=by) if administers else None,
-            "keys": {key: RULES.get(key, (key, about)) for key, about in rulebook.KEYS.items()},
+            "ruling": ruling,
+            "rules": [
+                (key, *RULES.get(key, (key, about)), written(ruling["rules"].get(key)))
+                for key, about in rulebook.KEYS.items()
+            ],
             "long": LONG,
+            "choices": CHOICES,
+            "policy": {name: written(value) for name, value in view.policy.items()},
+            "switches": {name: written(value) for name, value in SWITCHES.items()},
             "mutabilities": MUTABILITIES,
             "error": error,
         },
@@ -147,7 +165,13 @@ def _about(parts: Parts, visit: Visit, error: PidexError | None) -> Outcome:
 def _set(parts: Parts, visit: Visit) -> str:
     given = ("bases", "upstreams", "mutability", "challenge")
     edits = [f"{name}={visit.value(name)}" for name in given if name in (visit.form or {})]
-    edits += [line for line in visit.value("edits").splitlines() if line.strip()]
+    lines = [line for line in visit.value("edits").splitlines() if line.strip()]
+    if "edits" in (visit.form or {}):  # what is no longer among the lines is as by default again
+        named = {line.partition("=")[0].strip(" +-") for line in lines}
+        views = parts.indexing.list_indexes(by=visit.by)
+        set_before = next((each.policy for each in views if each.name == visit.index), {})
+        edits += [f"{name}={written(SWITCHES.get(name))}" for name in set_before if name not in named]
+    edits += lines
     parts.indexing.set_index(visit.index, edits, by=visit.by)
     return "saved"
 
@@ -166,7 +190,9 @@ def _rules(parts: Parts, visit: Visit) -> str:
 
 
 def written(value: object) -> str:
-    """A rule as it stands in its field."""
+    """A rule or a switch as it stands in its field."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return "\n".join(map(str, value))
     return "" if value is None else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,6 @@ def environment(language: str) -> Any:
         "segment": formats.segment,
         "path": formats.path,
         "link": formats.link,
-        "told": partial(said_in, language),
+        "told": lambda said: formats.coded(said_in(language, said)),
     }
     return made

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from pathlib import Path
 from faults.server import Broken, family
 
 _FIELD = re.compile(r"^(VmRSS|RssAnon):\s+(\d+) kB", re.MULTILINE)
-#: What Python starts beside the processes that serve: it looks into archives, or waits for the others' end.
-_OTHERS = (b"-I", b"from multiprocessing.resource_tracker")
+#: What the command of a worker has; others come and go, look into archives or wait for the others' end.
+_WORKER = b"multiprocessing.spawn"
+#: Seconds for which a child may look like its parent, until it is another program.
+FORK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +35,39 @@ class Look:
         return sum(self.resident.values())
 
 
-def look(main: int, at: float) -> Look:
-    """At the main process and its workers; not at children that come and go."""
-    resident, anonymous, descriptors = {}, 0.0, 0
-    for pid, _ in family(main):
+def serving(main: int) -> list[int]:
+    """The main process and its workers."""
+    found = _workers(main)
+    time.sleep(FORK_SECONDS)
+    return [main, *(found & _workers(main))]
+
+
+def _workers(main: int) -> set[int]:
+    found = set()
+    for pid, _ in family(main)[1:]:
         with contextlib.suppress(OSError):
-            place = Path(f"/proc/{pid}")
-            command = (place / "cmdline").read_bytes().split(b"\0")
-            if any(word.startswith(other) for word in command for other in _OTHERS):
-                continue
+            if _WORKER in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
+
+
+def look(processes: Sequence[int], at: float) -> Look:
+    """At processes. Raises `Broken` where one has ended."""
+    resident, anonymous, descriptors = {}, 0.0, 0
+    for pid in processes:
+        place = Path(f"/proc/{pid}")
+        try:
             found = dict(_FIELD.findall((place / "status").read_text()))
             resident[pid] = int(found["VmRSS"]) / 1024
             anonymous += int(found["RssAnon"]) / 1024
             descriptors += len(os.listdir(place / "fd"))
+        except (OSError, KeyError):
+            raise Broken(f"the process {pid} has ended") from None
     return Look(at, resident, anonymous, descriptors)
 
 
 def calm(looks: Sequence[Look], window: int) -> list[Look]:
-    """Of each so many looks the one with the least memory: what is in use for a moment is no growth.
-
-    Raises `Broken` where a process came or went.
-    """
-    if len({frozenset(each.resident) for each in looks}) > 1:
-        raise Broken("a process came or went")
+    """Of each so many looks the one with the least memory: what is in use for a moment is no growth."""
     return [min(looks[at : at + window], key=lambda each: each.total) for at in range(0, len(looks), window)]
 
 

@@ -50,6 +50,8 @@ class Soak:
         self.counts: Counter[str] = Counter()
         self.looks: list[growth.Look] = []
         self.wal = self.version = 0
+        assert server.process is not None
+        self.processes = growth.serving(server.process.pid)
 
     async def run(self, seconds: float, clients: int, pause: float) -> None:
         """Load and look, for so many seconds."""
@@ -57,9 +59,8 @@ class Soak:
         await asyncio.gather(*(self._client(end, pause) for _ in range(clients)), self._look(end))
 
     def look(self) -> growth.Look:
-        """What the server takes now."""
-        assert self.server.process is not None
-        return growth.look(self.server.process.pid, time.monotonic())
+        """What the server takes now. Raises `Broken` where a worker has ended."""
+        return growth.look(self.processes, time.monotonic())
 
     async def _client(self, end: float, pause: float) -> None:
         while time.monotonic() < end:

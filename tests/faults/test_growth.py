@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
 
 import pytest
 
@@ -32,9 +33,13 @@ def test_of_each_window_the_least_counts() -> None:
     assert [each.total for each in growth.calm(looks(5, 4, 9, 7, 8), 2)] == [4, 7, 8]
 
 
-def test_a_worker_that_was_replaced_is_no_rest() -> None:
-    with pytest.raises(Broken, match="came or went"):
-        growth.calm([*looks(5), Look(2.0, {8: 5.0}, 5.0, 1)], 2)
+def test_a_worker_that_has_ended_is_told() -> None:
+    child = subprocess.Popen(["sleep", "600"])
+    assert growth.look([child.pid], 0.0).resident[child.pid] > 0
+    child.kill()
+    child.wait()
+    with pytest.raises(Broken, match="has ended"):
+        growth.look([child.pid], 0.0)
 
 
 def test_thirds_are_those_of_all_sizes() -> None:
@@ -43,7 +48,7 @@ def test_thirds_are_those_of_all_sizes() -> None:
 
 
 def test_a_process_is_looked_at() -> None:
-    found = growth.look(os.getpid(), 0.0)
+    found = growth.look(growth.serving(os.getpid())[:1], 0.0)
     assert found.resident[os.getpid()] > 1
     assert found.descriptors >= 3
     assert 0 < found.anonymous <= found.total

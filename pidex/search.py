@@ -205,7 +205,7 @@ class Search:
             yield _View(
                 shares,
                 [f"upstream:{name}" for name in found],
-                outside(conn, here, sees) if found else lambda _: False,
+                outside(conn, here, sees, self._clock()) if found else lambda _: False,
             )
 
     def learn(self, upstream: str, names: Iterable[str]) -> int:

@@ -9,9 +9,9 @@ import pytest
 
 from pidex.catalogue import indexes, origins
 from pidex.catalogue.engine import Catalogue
-from pidex.core.errors import Conflict, Forbidden, NotFound
+from pidex.core.errors import Conflict, Forbidden, NotFound, Withheld
 from pidex.core.layers import Claim, Origin
-from pidex.core.model import OPERATOR
+from pidex.core.model import OPERATOR, Status
 from pidex.resolver import Resolver
 from tests.test_curator import MAIN, MIA, OLAF, READER, House
 from tests.test_resolver_layers import PYPI, Upstreams
@@ -74,6 +74,24 @@ def test_what_no_upstream_can_have_is_not_yanked(house: House, project: str, par
     with pytest.raises(NotFound):
         house.curator.yank(MAIN, project, **part, by=MIA)
     assert house.written()[0] == []
+
+
+def test_a_mirrored_project_is_quarantined_here_and_let_go(house: House) -> None:
+    resolver = mirroring(house, "requests-1.0.zip")
+    resolver.page(MAIN, "requests", by=OPERATOR)
+    assert house.curator.set_status(MAIN, "Requests", "quarantined", reason="malware", by=OPERATOR).changed
+    page = resolver.page(MAIN, "requests", by=OPERATOR)
+    assert (page.status, page.status_reason, page.files) == (Status.QUARANTINED, "malware", ())
+    with pytest.raises(Withheld, match="malware"):
+        resolver.locate(MAIN, "0" * 64, "requests-1.0.zip", by=OPERATOR)
+    assert house.curator.set_status(MAIN, "requests", "active", by=OPERATOR).changed
+    assert len(resolver.page(MAIN, "requests", by=OPERATOR).files) == 1
+    with house.catalogue.write() as conn:
+        origins.put(conn, house.number, Claim("", "secret", Origin.LOCAL, None, "ann", 1, "ours"))
+    for name in "secret", "no name":
+        with pytest.raises(NotFound):
+            house.curator.set_status(MAIN, name, "quarantined", by=OPERATOR)
+    assert [row.action for row in house.written()[0]] == ["project.status"] * 2
 
 
 def test_a_name_that_is_claimed_is_nobodys_to_yank(house: House) -> None:

@@ -329,6 +329,9 @@ def test_an_index_alone_keeps_blocked_and_reserved_names_too(house: House) -> No
     house.reserve(main, "acme-*")
     with pytest.raises(Withheld, match=r"acme-\*"):
         house.page("main", "acme-x")
+    house.index("heir", bases=("main",))
+    told = " ".join(reason.text for reason in house.resolver.why("heir", "acme-x", by=ANONYMOUS))
+    assert "administers index main can change that: `pidex origin unreserve acme-*`" in told
     house.decide(main, "foo", Origin.BLOCKED)
     with pytest.raises(Withheld, match="so it is"):
         house.page("main", "foo")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pidex.catalogue import holds, indexes, yanks
+from pidex.catalogue import exemptions, holds, indexes, yanks
 from pidex.catalogue.engine import Catalogue
 from pidex.core.errors import NotFetched, Withheld
 from pidex.core.model import ANONYMOUS
@@ -54,6 +54,18 @@ def test_an_heir_cannot_show_what_an_index_between_keeps_back(house: House) -> N
     assert versions(house, "curated") == versions(house, "dev") == ("1.0",)
     assert house.names("mirror") == ["bar", "foo"]
     assert house.names("curated") == house.names("dev") == ["foo"]
+
+
+def test_what_is_exempt_is_in_lists_until_that_ends(house: House) -> None:
+    main = house.index("main", "own-1.0.zip", upstreams=(PYPI,))
+    rule(house, main, "allow=bar")
+    assert house.names("main") == ["bar", "own"]
+    with house.catalogue.write() as conn:
+        exemptions.put(conn, main, exemptions.Exemption("foo==1.0", 2 * 10**15, "needed", "ann", 1))
+        exemptions.put(conn, main, exemptions.Exemption("bar", 1, "over", "ann", 1))
+    assert (house.names("main"), versions(house, "main")) == (["bar", "foo", "own"], ("1.0",))
+    rule(house, main, "deny=bar")
+    assert house.names("main") == ["foo", "own"]
 
 
 def test_a_page_changes_when_its_youngest_file_is_old_enough(house: House) -> None:

@@ -80,12 +80,17 @@ class Source(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Who answers: own files of `indexes`, in order; then `upstreams`, in order. `because`: a sentence."""
+    """Who answers: own files of `indexes`, in order; then `upstreams`, in order. `because`: a sentence.
+
+    `decided`: the index in which that was said, where somebody said it; `pattern`: of the reservation.
+    """
 
     answer: Answer
     indexes: tuple[str, ...] = ()
     upstreams: tuple[Source, ...] = ()
     because: str = ""
+    decided: str = ""
+    pattern: str = ""
 
 
 def order(index: str, bases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -158,19 +163,20 @@ def choose(layers: Sequence[Layer]) -> Choice:
     claims = {layer.claim.origin: layer.claim for layer in reversed(layers) if layer.claim is not None}
     blocked, local = claims.get(Origin.BLOCKED), claims.get(Origin.LOCAL)
     if blocked is not None:
-        return Choice(Answer.BLOCKED, because=_claimed(blocked, said("blocked")))
+        return Choice(Answer.BLOCKED, because=_claimed(blocked, said("blocked")), decided=blocked.index)
     inside = tuple(layer.name for layer in layers if layer.has)
     sources = _sources(layers)
     keeping = next((layer for layer in layers if _keeps(layer)), None)
     merged = None if local is not None or keeping is not None else claims.get(Origin.MERGED)
     if merged is not None and (inside or sources):
-        return Choice(Answer.MERGED, inside, sources, _claimed(merged, said("merged")))
+        return Choice(Answer.MERGED, inside, sources, _claimed(merged, said("merged")), merged.index)
     if inside:
         return Choice(Answer.OWN, inside[:1], because=_inside(inside, local))
     if keeping is not None:
-        return Choice(Answer.RESERVED, because=_kept(keeping))
+        pattern = keeping.reserved or ""
+        return Choice(Answer.RESERVED, because=_kept(keeping), decided=keeping.name, pattern=pattern)
     if local is not None:
-        return Choice(Answer.CLAIMED, because=_claimed(local, said("local")))
+        return Choice(Answer.CLAIMED, because=_claimed(local, said("local")), decided=local.index)
     pinned = claims.get(Origin.UPSTREAM)
     because = said("nothing of that name lies inside, and nobody claimed it")
     if pinned is not None and pinned.upstream is not None:

@@ -63,6 +63,10 @@ class Exemption:
     until: int | None
     reason: str
 
+    def is_over(self, now: float) -> bool:
+        """Whether it ended before a time in Unix seconds."""
+        return self.until is not None and self.until <= now * _US
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:
@@ -166,9 +170,7 @@ def hides_project(rules: Rules, project: str, *, mirrored: bool) -> str | None:
 
 
 def _exempts(exemption: Exemption, file: File, now: float) -> bool:
-    return (exemption.until is None or exemption.until > now * _US) and exemption.term.covers(
-        file.project, file.version
-    )
+    return not exemption.is_over(now) and exemption.term.covers(file.project, file.version)
 
 
 def _against(rules: Rules, file: File, at: Circumstances) -> Withholding | None:

@@ -130,7 +130,8 @@ class Marks(Desk):
     def set_status(self, index: str, project: str, status: str, *, reason: str = "", by: Principal) -> Change:
         """Set a project's status (PEP 792): active, deprecated, archived or quarantined.
 
-        A quarantined project has a page without files, and its files cannot be had (STA-2).
+        Of the index, its bases or an upstream: what is said here holds here, and in heirs. A quarantined
+        project has a page without files, and its files cannot be had (STA-2).
         """
         if status not in set(Status):
             raise BadRequest(f"There is no status {status!r}: it is one of {', '.join(Status)}.")
@@ -140,7 +141,7 @@ class Marks(Desk):
         with self._catalogue.write() as conn:
             here = index_of(conn, index)
             before = statuses.find(conn, here.id, project)
-            if before is None and projects.find(conn, here.id, project) is None:
+            if before is None and not _is_shown(conn, here, project):
                 raise absent(project)
             target = Target(here, project, None, None, ())
             known = (before.status, before.reason) if before is not None else (Status.ACTIVE, None)
@@ -178,6 +179,13 @@ def _may_be(project: str, version: str | None, filename: str | None) -> bool:
         return names.parse(filename).project == project
     except BadName:
         return False
+
+
+def _is_shown(conn: Connection, index: indexes.Index, project: str) -> bool:
+    """Whether anybody answers for a project here: the index, a base, or perhaps an upstream."""
+    if any(projects.find(conn, each.id, project) is not None for each in lineage_of(conn, index)):
+        return True
+    return names.is_name(project) and _is_mirrored(conn, index, project)
 
 
 def _is_mirrored(conn: Connection, index: indexes.Index, project: str) -> bool:

@@ -121,7 +121,7 @@ class Resolver(Straight):
         """The projects that had files at a time, by name. The iterator holds a connection until its end."""
         with self._catalogue.read() as conn:
             here = _index(conn, index)
-            yield from self._past(conn, here, by, at).names()
+            yield from self._past(conn, here, by, at).names(self._clock())
 
     def locate_at(self, index: str, digest: str, filename: str, at: int, *, by: Principal) -> File:
         """The file of a URL below a time, as `locate`."""
@@ -423,7 +423,7 @@ class Resolver(Straight):
             everything = visible.everything
             if layered is not None:
                 yield ProjectName("", "", layered.serial())
-                yield from layered.names()
+                yield from layered.names(self._clock())
                 return
             yield ProjectName(
                 "", "", journal.serial(conn) if everything else newest_serial(conn, here, visible)
@@ -434,7 +434,7 @@ class Resolver(Straight):
             if everything and not soon and not blocked and here.rules is None:
                 yield from projects.list(conn, here.id)
                 return
-            last, ruled_out = None, hides(here.rules, mirrored=False)
+            last, ruled_out = None, hides(conn, here, self._clock(), mirrored=False)
             for line in merge(projects.list(conn, here.id), soon, key=_by_project):
                 if line.project == last or line.project in blocked or ruled_out(line.project):
                     continue

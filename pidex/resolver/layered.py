@@ -217,13 +217,13 @@ class Layered:
 
     # --- all projects ---------------------------------------------------------------------------------------
 
-    def names(self) -> Iterator[ProjectName]:
-        """The projects of all layers by name; those of upstreams by their stored lists."""
+    def names(self, now: float) -> Iterator[ProjectName]:
+        """The projects of all layers by name; those of upstreams by their stored lists. `now`: Unix time."""
         hidden = self._hidden() | closed(self._conn, self.line)
         seen = None
         mine = self._sees(self._here.name)
         owners = [self._sees(name) for name in self._owners()]
-        ruled_out = [self._ruled_out(number, name) for number, name in enumerate(self._owners())]
+        ruled_out = [self._ruled_out(number, name, now) for number, name in enumerate(self._owners())]
         for line in merge(*self._lists(hidden), key=_by_project):
             if line.project != seen:
                 seen = line.project
@@ -291,12 +291,13 @@ class Layered:
         """Whose rights each list has: the layers', then those of the upstreams."""
         return [*(each.name for each in self.line), *(source.owner for source in self._sources())]
 
-    def _ruled_out(self, number: int, owner: str) -> Sequence[Callable[[str], bool]]:
+    def _ruled_out(self, number: int, owner: str, now: float) -> Sequence[Callable[[str], bool]]:
         """What the rules of all indexes on the way to a list say of its names."""
         bases = {each.name: each.bases for each in self.line}
         way = path(self._here.name, owner, bases)
         mirrored = number >= len(self.line)
-        return [hides(each.rules, mirrored=mirrored) for each in self.line if each.rules and each.name in way]
+        asked = (each for each in self.line if each.rules and each.name in way)
+        return [hides(self._conn, each, now, mirrored=mirrored) for each in asked]
 
     def upstreams(self) -> Sequence[str]:
         """The upstreams that are asked, in order."""

@@ -119,7 +119,7 @@ class Past(Layered):
             return None
         return replace(page, files=found, versions=versions_of(found))
 
-    def names(self) -> Iterator[ProjectName]:
+    def names(self, now: float) -> Iterator[ProjectName]:
         """The own projects that had files then, and those of upstreams by the lists that are stored now."""
         hidden = self._hidden()
         mine = self._sees(self._here.name)
@@ -129,7 +129,7 @@ class Past(Layered):
             for project in sorted(_projects(self._conn, each, self._at) - hidden):
                 if mine.sees(project) and own.sees(project):
                     found[project] = None
-        for line in super().names():
+        for line in super().names(now):
             if line.project not in found and not self._is_own(line.project):
                 found[line.project] = None
         for project in sorted(found):

@@ -93,10 +93,14 @@ def is_open(conn: Connection, line: Sequence[indexes.Index], project: str, now: 
     return all(_ruling(conn, each, project, lambda _file: None, now).is_open for each in line)
 
 
-def hides(rules: str | None, *, mirrored: bool) -> Callable[[str], bool]:
-    """Whether rules hide a project whatever its files. `mirrored`: it is an upstream's."""
-    asked = rulebook.rules_of(rules)
-    return lambda project: policy.hides_project(asked, project, mirrored=mirrored) is not None
+def hides(conn: Connection, index: indexes.Index, now: float, *, mirrored: bool) -> Callable[[str], bool]:
+    """Whether an index's rules hide a project whatever its files. `mirrored`: it is an upstream's."""
+    asked = rulebook.rules_of(index.rules)
+    exempt = [each.term for each in _exempt(conn, index) if not each.is_over(now)]
+    return lambda project: (
+        policy.hides_project(asked, project, mirrored=mirrored) is not None
+        and not any(term.names(project) for term in exempt)
+    )
 
 
 def concerns_own(conn: Connection, index: indexes.Index) -> bool:
@@ -134,18 +138,18 @@ def _ruling(
     kept = holds.list_project(conn, index.id, project)
     marks = () if index.alone else yanks.list_project(conn, index.id, project)
     rules = rulebook.rules_of(index.rules)
-    exempt = () if index.rules is None else exemptions.list(conn, index.id)
     at = policy.Circumstances(
         now=now,
-        exemptions=[
-            policy.Exemption(term_of(each.subject), each.until, each.reason)
-            for each in exempt
-            if term_of(each.subject).names(project)
-        ],
+        exemptions=[each for each in _exempt(conn, index) if each.term.names(project)],
         holds=[policy.Hold(each.scope, each.target, each.reason) for each in kept],
         licence=licence,
     )
     return Ruling(rules, at, {(each.scope, each.target): each.reason for each in marks})
+
+
+def _exempt(conn: Connection, index: indexes.Index) -> Sequence[policy.Exemption]:
+    listed = () if index.rules is None else exemptions.list(conn, index.id)
+    return [policy.Exemption(term_of(each.subject), each.until, each.reason) for each in listed]
 
 
 def _by_owner(files: Sequence[File], here: str) -> Mapping[str, list[File]]:

@@ -54,14 +54,15 @@ def shares_of(conn: Connection, here: indexes.Index, sees: Sees, now: float) -> 
     return found
 
 
-def outside(conn: Connection, here: indexes.Index, sees: Sees) -> Callable[[str], bool]:
+def outside(conn: Connection, here: indexes.Index, sees: Sees, now: float) -> Callable[[str], bool]:
     """Which names of upstreams' lists an index shows to who sees that. Claims are read at the first one."""
 
     @cache
     def judges() -> Sequence[Callable[[str], bool]]:
         line = lineage_of(conn, here)
         locked = Layered(conn, here, None, Sheets(), sees, whole=False).locked()
-        return [locked, *(hides(each.rules, mirrored=True) for each in line if each.rules)]
+        ruled_out = (hides(conn, each, now, mirrored=True) for each in line if each.rules)
+        return [locked, closed(conn, line).__contains__, *ruled_out]
 
     mine = sees(here.name)
     return lambda name: mine.sees(name) and not any(shut_out(name) for shut_out in judges())

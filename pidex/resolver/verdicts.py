@@ -47,9 +47,9 @@ def who_answers(conn: Connection, line: Lineage, project: str, mirror: Mirrored 
                 "changed-by",
                 said(
                     "Whoever administers index %(index)s can change that: `pidex %(command)s %(project)s`.",
-                    index=line[0].name,
+                    index=choice.decided or line[0].name,
                     command=command,
-                    project=project,
+                    project=choice.pattern or project,
                 ),
             )
         )
@@ -63,7 +63,7 @@ def what_rules_do(verdict: Verdict, here: str, asked: Subject) -> Sequence[Reaso
     told: list[Reason] = []
     for found, dry in ((verdict.page.withheld, False), (verdict.reported, True)):
         kept = [each for each in found if asked.covers(each.file.filename)]
-        for (index, rule, reason, until), filenames in _grouped(kept, verdict.by, here).items():
+        for (index, rule, reason), filenames in _grouped(kept, verdict.by, here).items():
             text = _kept_back(_files(filenames), several=len(filenames) > 1, dry=dry)
             text = said(
                 "%(what)s: %(reason)s (rule %(rule)s of index %(index)s).",
@@ -72,8 +72,6 @@ def what_rules_do(verdict: Verdict, here: str, asked: Subject) -> Sequence[Reaso
                 rule=rule,
                 index=index,
             )
-            if until is not None:
-                text = said("%(what)s It opens at %(moment)s.", what=text, moment=_moment(until))
             text = said("%(what)s %(change)s", what=text, change=_change(rule, index))
             told.append(Reason(f"rule-{rule}", text))
     return told
@@ -148,10 +146,10 @@ def _held(mirror: Mirrored, upstream: str, project: str) -> Reason:
 
 def _grouped(
     kept: Iterable[Withholding], by: Mapping[str, str], here: str
-) -> Mapping[tuple[str, str, str, float | None], list[str]]:
-    found: dict[tuple[str, str, str, float | None], list[str]] = {}
+) -> Mapping[tuple[str, str, str], list[str]]:
+    found: dict[tuple[str, str, str], list[str]] = {}
     for each in kept:
-        key = (by.get(each.file.filename, here), each.rule, each.reason, each.until)
+        key = (by.get(each.file.filename, here), each.rule, each.reason)
         found.setdefault(key, []).append(each.file.filename)
     return found
 

@@ -96,6 +96,7 @@ def test_every_single_case() -> None:
     assert layers.choose([deleted])[:3] == (Answer.CLAIMED, (), ())
     reserved = Layer("own", reserved="fo*", upstreams=up)
     assert layers.choose([reserved])[:3] == (Answer.RESERVED, (), ())
+    assert layers.choose([reserved])[4:] == (reserved.name, reserved.reserved)
     # Files under a reserved name are there as any others.
     assert layers.choose([Layer("own", True, reserved="fo*", upstreams=up)]).answer is Answer.OWN
     assert layers.choose([reserved._replace(claim=claim("own", Origin.MERGED))])[:3] == (

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,17 +22,19 @@ from tests.walks.server import until
 INSIDE = "CLUSTER_INSIDE"
 
 
-def kills(cluster: Cluster, rounds: int) -> bool:
+def kills(cluster: Cluster, rounds: int, chosen: Sequence[str] = ()) -> bool:
     """Kill nodes and engines in turn, and cut nodes off them, under uploads; print what came of it.
 
-    Rounds: a node; PostgreSQL; the object server; the network between a node and both, for some seconds.
+    Rounds: a node; PostgreSQL; the object server; the network between a node and both, for some seconds. Or
+    the `chosen` ones of them.
     """
     took = dict[str, list[float]]()
+    harms = [each for each in _HARMS if not chosen or each[0] in chosen]
     with Load(cluster, "killed") as load:
         for number in range(rounds):
             until(lambda: load.moments, why="no upload is confirmed")
             time.sleep(cluster.random.random() / 2)
-            what, harm = _HARMS[number % len(_HARMS)]
+            what, harm = harms[number % len(harms)]
             if what in _DIVIDED and not isinstance(cluster, Divided):
                 what, harm = _HARMS[0]
             moment = harm(cluster)
@@ -49,6 +51,8 @@ def kills(cluster: Cluster, rounds: int) -> bool:
         seconds.sort()
         middle, last = seconds[len(seconds) // 2], seconds[-1]
         print(f"  {what}: {len(seconds)} rounds, next upload after {middle:.2f} s, {last:.2f} s at most")
+    if isinstance(cluster, Divided) and len(cluster.seaweed.starts) > 1:
+        print(f"  the object server's own starts: {max(cluster.seaweed.starts[1:]):.2f} s at most")
     print(
         f"kills: {rounds} rounds, {len(load.sent)} uploads confirmed, {len(load.refused)} refused;"
         f" lost {len(lost)}, partial {len(halves)}, other answers {len(load.odd)}"
@@ -99,6 +103,8 @@ def main() -> int:
     parser.add_argument("--changes", type=int, default=50, help="yanks, quarantine, deletions; and rights")
     parser.add_argument("--races", type=int, default=200, help="uploads of one name at once")
     parser.add_argument("--kills", type=int, default=100, help="rounds of killing")
+    names = [name for name, _ in _HARMS]
+    parser.add_argument("--harm", action="append", choices=names, default=[], help="this kind alone")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--contenders", type=int, default=16, help="uploads of one name at once")
     given = parser.parse_args()
@@ -130,7 +136,7 @@ def main() -> int:
                 print(f"{name}: {rounds}, {wrong} {what}; {time.monotonic() - began:.0f} s", flush=True)
                 good = good and not wrong
         if given.kills:
-            good = kills(cluster, given.kills) and good
+            good = kills(cluster, given.kills, given.harm) and good
     return 0 if good else 1
 
 

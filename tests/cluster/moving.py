@@ -45,7 +45,9 @@ class Installation(Server):
         home.mkdir(exist_ok=True)
         given = {"data": str(self.data), "access_log": False, "no_upstream": True, "scan_interval": 2}
         given |= {"public_url": "https://packages.example.org", **more}
-        self.settings.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items()))
+        self.settings.write_text(
+            "".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items() if value is not None)
+        )
         super().__init__(log=home / "server.log", options=("--config", str(self.settings)))
 
     def __enter__(self) -> Installation:

@@ -78,10 +78,9 @@ class Database:
 
 def of(bucket: Place) -> str:
     """The lines of a configuration file that name a bucket."""
-    return (
-        f"storage = {json.dumps(bucket.url)}\nstorage_endpoint = {json.dumps(bucket.endpoint)}\n"
-        f"storage_credentials = {json.dumps(str(bucket.credentials))}\n"
-    )
+    found = {"storage": bucket.url, "storage_endpoint": bucket.endpoint}
+    found |= {"storage_credentials": str(bucket.credentials)}
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in found.items() if value is not None)
 
 
 class Front:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -48,6 +49,7 @@ class Seaweed:
         self.credentials.write_text(f'aws_access_key_id = "{ACCESS}"\naws_secret_access_key = "{SECRET}"\n')
         self.credentials.chmod(0o600)
         self.process: subprocess.Popen[bytes] | None = None
+        self.starts: list[float] = []  # what each took, in seconds
         try:
             self.start()
             filer = f"http://127.0.0.1:{self.ports['filer.port']}/buckets/{BUCKET}/"
@@ -65,7 +67,8 @@ class Seaweed:
         return Place(f"s3://{BUCKET}/{prefix}", self.endpoint, credentials=self.credentials)
 
     def start(self) -> None:
-        """Start it; returns when it answers."""
+        """Start it; returns when it takes files: that can be 14 s after it answers."""
+        began = time.monotonic()
         ports = [f"-{flag}={port}" for flag, port in self.ports.items()]
         off = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false", "-webdav=false"]
         with (self.folder / "log").open("ab") as log:
@@ -78,6 +81,9 @@ class Seaweed:
                 env={**os.environ, "GOMEMLIMIT": "256MiB"},
             )  # fmt: skip
         until(lambda: self._answers(f"{self.endpoint}/") in (200, 403), seconds=START, why=self._said())
+        place = f"http://127.0.0.1:{self.ports['master.port']}/dir/assign"
+        until(lambda: self._answers(place) == 200, seconds=START, why=self._said())
+        self.starts.append(time.monotonic() - began)
 
     def kill(self) -> None:
         """End it as a power cut would."""

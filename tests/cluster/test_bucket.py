@@ -21,14 +21,14 @@ from tests.clients.installers import KINDS
 from tests.clients.publishers import Twine
 from tests.cluster.buckets import Bucketed, cut
 from tests.cluster.nodes import OWNER, PASSWORD, change, listing, names, send, sha256
-from tests.cluster.seaweed import BUCKET, Seaweed
+from tests.cluster.seaweed import Seaweed
 from tests.walks.server import fetch, finish, run, until
 
 
 @pytest.fixture(scope="module")
 def place(seaweed: Seaweed) -> Place:
     """The bucket of the server that the tests of this module share."""
-    return Place(f"s3://{BUCKET}/{secrets.token_hex(6)}", seaweed.endpoint, credentials=seaweed.credentials)
+    return seaweed.place(secrets.token_hex(6))
 
 
 @pytest.fixture(scope="module")

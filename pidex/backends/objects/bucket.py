@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from time import monotonic
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pidex.core.errors import CannotStart, ConfigError, StorageDown
@@ -24,6 +26,8 @@ except ImportError as error:
         " `pip install obstore`."
     ) from error
 
+T = TypeVar("T")
+
 #: Bytes of one part of an upload, and parts that are sent at once: what an upload takes of memory.
 PART_BYTES, PARTS = 8 * 1024 * 1024, 3
 #: Bytes that are handed on at once of what comes.
@@ -32,6 +36,14 @@ BLOCK_BYTES = 1024 * 1024
 RETRIES, RESUMES = 4, 3
 #: Keys deleted at once.
 DELETED_KEYS = 500
+#: Seconds after which a small request that has no answer is asked anew, and how long that goes on: then once
+#: more, with all the time of the settings. Servers that have just started keep some requests waiting for 5 s
+#: after they could answer (SeaweedFS does, as it looks for its volumes ever more seldom).
+PROMPT_SECONDS, PROMPTS_SECONDS = 3.0, 8.0
+#: Bytes of the largest one.
+PROMPT_BYTES = 1024 * 1024
+#: Seconds in which no byte of a body comes, after which it is asked for anew; and of a whole body at most.
+STALLED_SECONDS, BODY_SECONDS = 10.0, 3600.0
 #: What a client is told to wait, in seconds, while the object server does not answer.
 RETRY_SECONDS = 5
 #: Bytes of a file of credentials at most.
@@ -66,8 +78,14 @@ class Bucket:
 
     def __init__(self, place: Place) -> None:
         self.url = place.url
-        self._store: Any = _store(place)
+        self._store: Any = _store(place, place.timeout)
         self._signs = not isinstance(self._store, LocalStore)
+        self._prompt = self._bodies = self._store
+        if self._signs:
+            prompt = min(PROMPT_SECONDS, place.timeout)
+            self._prompt = _store(place, prompt, retry=min(PROMPTS_SECONDS, place.timeout))
+            stalled = min(STALLED_SECONDS, place.timeout)
+            self._bodies = _store(place, BODY_SECONDS, stalled=stalled, retry=place.timeout)
 
     def put(self, key: str, file: BinaryIO) -> None:
         """Store a file, read from its start. It is there as a whole, or not at all, and for good.
@@ -75,10 +93,15 @@ class Bucket:
         Large ones go in parts, a few at a time. The server checks each part against the hash in the
         signature of its request.
         """
-        file.seek(0)
+        size = file.seek(0, os.SEEK_END)
+
+        def send(store: Any) -> None:
+            file.seek(0)
+            obstore.put(store, key, file, chunk_size=PART_BYTES, max_concurrency=PARTS)
+
         try:
             with self._said():
-                obstore.put(self._store, key, file, chunk_size=PART_BYTES, max_concurrency=PARTS)
+                self._promptly(send) if size <= PROMPT_BYTES else send(self._store)
         except FileNotFoundError:
             raise self._absent() from None
 
@@ -86,7 +109,7 @@ class Bucket:
         """The bytes of an object; None where there is none."""
         with self._said():
             try:
-                return int(obstore.head(self._store, key)["size"])
+                return int(self._promptly(lambda store: obstore.head(store, key))["size"])
             except FileNotFoundError:
                 return None
 
@@ -100,7 +123,7 @@ class Bucket:
             try:
                 with self._said():
                     options: Any = {"range": {"offset": offset}} if offset else None
-                    stream = iter(obstore.get(self._store, key, options=options).stream(BLOCK_BYTES))
+                    stream = iter(obstore.get(self._bodies, key, options=options).stream(BLOCK_BYTES))
                 while True:
                     with self._said():
                         block = next(stream, None)
@@ -135,7 +158,7 @@ class Bucket:
                 # One by one: not every server deletes in bulk, and some say of a missing key that it failed.
                 with self._said():
                     try:
-                        obstore.delete(self._store, key)
+                        self._promptly(partial(obstore.delete, paths=key))
                     except FileNotFoundError:
                         continue
 
@@ -145,6 +168,16 @@ class Bucket:
             return None
         with self._said():
             return str(obstore.sign(self._store, "GET", key, timedelta(seconds=seconds)))
+
+    def _promptly(self, ask: Callable[[Any], T]) -> T:
+        """Ask, where no answer comes ask anew, and at last with all the time there is."""
+        began = monotonic()
+        try:
+            return ask(self._prompt)
+        except faults.BaseError:
+            if self._prompt is self._store or monotonic() < began + PROMPT_SECONDS:
+                raise
+        return ask(self._store)
 
     def _absent(self) -> StorageDown:
         return StorageDown(
@@ -173,18 +206,24 @@ class Bucket:
             ) from None
 
 
-def _store(place: Place) -> object:
-    """The store of a URL. Raises `ConfigError` for what it cannot be made of."""
+def _store(place: Place, timeout: float, *, stalled: float | None = None, retry: float | None = None) -> Any:
+    """The store of a URL. Raises `ConfigError` for what it cannot be made of.
+
+    `timeout` of each try of a request; `stalled`: or where so long no byte comes; `retry`: no more tries
+    begin after that. In seconds.
+    """
     scheme, _, rest = place.url.partition("://")
     if scheme == "file":
         Path(rest).mkdir(parents=True, exist_ok=True)
         return LocalStore(rest)
     bucket, _, prefix = rest.partition("/")
     client: dict[str, Any] = {
-        "timeout": timedelta(seconds=place.timeout),
+        "timeout": timedelta(seconds=timeout),
         "connect_timeout": timedelta(seconds=min(5.0, place.timeout)),
         "allow_http": place.endpoint is not None and urlsplit(place.endpoint).scheme == "http",
     }
+    if stalled is not None:
+        client["read_timeout"] = timedelta(seconds=stalled)
     if place.ca is not None:
         client["root_certificate"] = _bytes(place.ca, "certificates")
     common: dict[str, Any] = {
@@ -192,7 +231,7 @@ def _store(place: Place) -> object:
         "client_options": client,
         "retry_config": {
             "max_retries": RETRIES,
-            "retry_timeout": timedelta(seconds=place.timeout),
+            "retry_timeout": timedelta(seconds=timeout if retry is None else retry),
             "backoff": {
                 "init_backoff": timedelta(milliseconds=100),
                 "max_backoff": timedelta(seconds=2),

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import re
+import shlex
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 from xmlrpc.client import dumps, loads
 
 import pytest
@@ -325,6 +329,27 @@ def test_what_an_upstream_says_of_a_whole_project_is_passed_on(house: House, ups
     assert told["files"] == []
     house.site.files.drop_project(None, None)  # ten seconds later
     assert house.get(url).status in (403, 404)
+
+
+def test_a_lock_file_moves_by_what_stands_before_packages(
+    house: House, upstream: LocalUpstream, tmp_path: Path
+) -> None:
+    """The command of the page, on a file as uv writes it: what it leads to is what was locked."""
+    page = Path(__file__).parents[2] / "docs" / "mirror.md"
+    command = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("sed "))
+    theirs = {each.filename: each for each in upstream.files["alpha"]}
+    entries = "".join(
+        f'    {{ url = "{urljoin(upstream.url, upstream.path_of(each))}", hash = "sha256:x" }},\n'
+        for each in theirs.values()
+    )
+    lock = tmp_path / "uv.lock"
+    lock.write_text(f'source = {{ registry = "{upstream.url}" }}\nwheels = [\n{entries}]\n', encoding="utf-8")
+    subprocess.run(shlex.split(command), cwd=tmp_path, check=True)
+    registry, *urls = re.findall(r'(?:registry|url) = "http://127\.0\.0\.1:3141([^"]+)"', lock.read_text())
+    assert (registry, len(urls)) == ("/simple/", 3)
+    listed(house, "alpha")
+    for url in urls:
+        assert house.get(url).body == theirs[url.rpartition("/")[2]].data
 
 
 def test_a_licence_is_known_before_anything_is_shown(house: House, upstream: LocalUpstream) -> None:

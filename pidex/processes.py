@@ -252,6 +252,13 @@ def few_arenas() -> None:
             libc.mallopt(_M_MMAP_THRESHOLD, _OWN_BLOCK)
 
 
+def trim() -> None:
+    """Have the C library give back what it keeps of freed memory. Linux with glibc only."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # musl
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def raise_file_limit() -> None:
     """Use as many descriptors as this user may."""
     import resource  # noqa: PLC0415  # not on every platform

@@ -40,7 +40,7 @@ def worker(source: Source, number: int = 1, parent: int | None = None) -> Site:
     With `parent`, it waits until that process has the catalogue ready, and dies with it.
     """
     if parent is not None:
-        from pidex.processes import die_with, few_arenas  # noqa: PLC0415  # only workers of a server have it loaded
+        from pidex.processes import die_with, few_arenas, trim  # noqa: PLC0415  # only workers of a server have it loaded
         from pidex.web import asgi  # noqa: F401, PLC0415  # while the main process is busy, too
 
         die_with(parent)
@@ -55,6 +55,8 @@ def worker(source: Source, number: int = 1, parent: int | None = None) -> Site:
             _await(data_dir(settings, source.environ) / "ready", parent)
         pidex = _built(settings, source.environ, patient=parent is not None)
         made = site(pidex, sink, number)
+        if parent is not None:
+            made.tidy = trim
         if parent is not None and not settings.offline:
             from pidex.app.upstream import prepare  # noqa: PLC0415  # see above
 

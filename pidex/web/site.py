@@ -116,6 +116,9 @@ class Site:
         self.takes_body: Callable[[Call], bool] = lambda _call: False
         #: Tells people in a browser that there is nothing at a path.
         self.lost: Callable[[Call, PidexError], Awaitable[None]] | None = None
+        #: Called in a thread where pages of upstreams came: what to read them took is not needed any more.
+        self.tidy: Callable[[], None] = lambda: None
+        self._came = 0
         self._ticker: asyncio.TimerHandle | None = None
 
     def _wanting(self, want: Callable[[str, str | None], None]) -> Callable[[str, str | None], None]:
@@ -385,8 +388,12 @@ class Site:
         return self.origins.of(_peer(scope), "http", told).client, 0
 
     def tick(self) -> None:
-        """Twice a second: hand the numbers over."""
+        """Twice a second: hand the numbers over, and tidy up."""
         self.metrics.flush()
+        came = 0 if self.mirror is None else self.mirror.pages.told["fetched"]
+        if came != self._came:
+            self._came = came
+            self.readers.submit(self.tidy)
         self._ticker = asyncio.get_event_loop().call_later(FLUSH_SECONDS, self.tick)
 
     def close(self) -> None:

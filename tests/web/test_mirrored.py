@@ -395,3 +395,18 @@ def until(house: House, condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         house.run(asyncio.sleep(0.01))
+
+
+def test_what_reading_pages_took_is_given_back_once(house: House) -> None:
+    tidied: list[bool] = []
+    house.site.tidy = lambda: tidied.append(True)
+
+    async def tick() -> None:
+        house.site.tick()
+
+    house.run(tick())
+    assert house.site._came == 0
+    listed(house, "alpha")
+    for _ in range(2):
+        house.run(tick())
+    until(house, lambda: tidied == [True])

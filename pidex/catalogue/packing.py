@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from functools import cache
-from typing import Any
+
+from pidex.core.zstd import library
 
 #: Pages are repetition: this level packs them to an eighth, at several times the speed of zlib's lowest.
 LEVEL = 1
@@ -17,7 +17,7 @@ _presses = threading.local()
 
 def packed(body: bytes) -> bytes:
     """The bytes, smaller, with a checksum."""
-    zstd = _zstd()
+    zstd = library()
     if zstd is None:
         import zstandard  # noqa: PLC0415
 
@@ -32,7 +32,7 @@ def unpacked(body: bytes | None) -> bytes | None:
     """What was packed; None also where it is damaged, which is as good as not there."""
     if body is None:
         return None
-    zstd = _zstd()
+    zstd = library()
     if zstd is None:
         import zstandard  # noqa: PLC0415
 
@@ -48,13 +48,3 @@ def unpacked(body: bytes | None) -> bytes | None:
     except zstd.ZstdError:
         return None
     return bytes(found) if press.eof else None
-
-
-@cache  # to look in vain for what is not there takes longer than to pack a page
-def _zstd() -> Any:
-    """The standard library's module; None before Python 3.14."""
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    except ImportError:
-        return None
-    return zstd

@@ -6,8 +6,9 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
+
+from pidex.core.zstd import library
 
 #: Bytes: a smaller page is not worth compressing.
 COMPRESS_BYTES = 512
@@ -68,7 +69,7 @@ def compress(body: bytes, coding: str) -> bytes:
     if coding == "gzip":
         return gzip.compress(body, GZIP_LEVEL if len(body) <= QUICK_BYTES else QUICK_GZIP_LEVEL, mtime=0)
     # At once: where its length is known, what is short is not made ready for as if it were long.
-    level, zstd = QUICK_ZSTD_LEVEL if len(body) > QUICK_BYTES else ZSTD_LEVEL, _zstd()
+    level, zstd = QUICK_ZSTD_LEVEL if len(body) > QUICK_BYTES else ZSTD_LEVEL, library()
     if zstd is None:
         import zstandard  # noqa: PLC0415
 
@@ -79,7 +80,7 @@ def compress(body: bytes, coding: str) -> bytes:
 def _compressor(coding: str, *, fast: bool) -> Any:
     if coding == "gzip":
         return zlib.compressobj(4 if fast else GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    level, zstd = QUICK_ZSTD_LEVEL if fast else ZSTD_LEVEL, _zstd()
+    level, zstd = QUICK_ZSTD_LEVEL if fast else ZSTD_LEVEL, library()
     if zstd is None:
         import zstandard  # noqa: PLC0415
 
@@ -87,19 +88,9 @@ def _compressor(coding: str, *, fast: bool) -> Any:
     return zstd.ZstdCompressor(level=level)
 
 
-@cache  # to look in vain for what is not there takes longer than to compress a page
-def _zstd() -> Any:
-    """The standard library's module; None before Python 3.14."""
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    except ImportError:
-        return None
-    return zstd
-
-
 def unpack(packed: bytes, piece: int) -> Iterable[bytes]:
     """The bytes of a packed body, in pieces of about `piece` bytes."""
-    zstd = _zstd()
+    zstd = library()
     if zstd is None:
         import io  # noqa: PLC0415
 

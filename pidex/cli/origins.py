@@ -118,7 +118,8 @@ def _say(found: dict[str, Any]) -> None:
     for each in found["reservations"]:
         click.echo(f"  reserved in {each['index']} by {each['pattern']}")
     if found["upstreams"]:
-        click.echo(f"  {', '.join(found['upstreams'])} has a project of that name")
+        have = "has" if len(found["upstreams"]) == 1 else "have"
+        click.echo(f"  {', '.join(found['upstreams'])} {have} a project of that name")
 
 
 def _list(reserved: list[dict[str, Any]]) -> None:

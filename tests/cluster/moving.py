@@ -33,6 +33,8 @@ OF_PROJECT = (
     "/team/simple/{}/",
 )
 FORMS = (JSON, "text/html")
+#: Seconds that a command may take with very many files.
+LONGEST = 1800.0
 #: Status, ETag and body, by URL, form, and who asks.
 Answers = dict[tuple[str, str, str], tuple[int, str | None, bytes]]
 
@@ -56,7 +58,7 @@ class Installation(Server):
 
     def pidex(self, *words: str | Path) -> str:
         """A command for this installation, which has to succeed; what it said."""
-        return run(sys.executable, "-m", "pidex", *words, "--config", self.settings)
+        return run(sys.executable, "-m", "pidex", *words, "--config", self.settings, seconds=LONGEST)
 
     def tried(self, *words: str | Path) -> tuple[int, str]:
         """A command for this installation: its exit code, and what it said."""

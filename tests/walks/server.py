@@ -344,9 +344,14 @@ def patiently(what: Callable[[], T], *, seconds: float = 60.0) -> T:
             time.sleep(PAUSE)
 
 
-def run(*command: str | Path, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
+def run(
+    *command: str | Path,
+    cwd: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    seconds: float = 150,
+) -> str:
     """Run a command in a clean environment and these variables; stdout and stderr. It must succeed."""
-    status, said = finish(command, cwd, environment(**(environ or {})))
+    status, said = finish(command, cwd, environment(**(environ or {})), seconds)
     assert status == 0, f"{command} ended with {status}:\n{said}"
     return said
 
@@ -368,7 +373,9 @@ def run_online(
     return said
 
 
-def finish(command: Sequence[str | Path], cwd: Path | None, environ: Mapping[str, str]) -> tuple[int, str]:
+def finish(
+    command: Sequence[str | Path], cwd: Path | None, environ: Mapping[str, str], seconds: float = 150
+) -> tuple[int, str]:
     """Run a command to its end: its status and what it said."""
     done = subprocess.run(
         list(map(str, command)),
@@ -380,7 +387,7 @@ def finish(command: Sequence[str | Path], cwd: Path | None, environ: Mapping[str
         text=True,
         errors="replace",
         check=False,
-        timeout=150,
+        timeout=seconds,
     )
     return done.returncode, done.stdout
 

@@ -66,7 +66,9 @@ class Phrasebook:
         Reasons that were made whole sentences, by a capital and a full stop, are found as what they were.
         """
         if isinstance(text, Sentence):
-            return text
+            values = text.values.items()
+            inner = {name: self._inner(each, depth) if type(each) is str else each for name, each in values}
+            return said(text.message, **inner) if depth else text
         if not text or len(text) > MAX_TEXT or not depth:
             return None
         found = self._find(text, depth)

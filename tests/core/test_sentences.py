@@ -79,6 +79,9 @@ def test_sentences_in_texts_are_found_and_names_are_not() -> None:
         found = book.find(f"Refused. {why}")
         assert found is not None
         assert type(found.values["why"]) is kind, why
+    known = book.find(said("%(file)s: %(why)s", file="burnt", why="no wheel at all"))
+    assert known is not None
+    assert [type(each) for each in known.values.values()] == [str, Sentence]
     deep = book.find("Refused. " * 50 + "no wheel at all")
     assert deep is not None
     assert deep == "Refused. " * 50 + "no wheel at all"

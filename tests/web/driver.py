@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import json
 import logging
+import tempfile
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from pidex import app
+from pidex.catalogue.engine import Catalogue
 from pidex.web.site import Site
 from tests import samples
 
@@ -37,6 +40,24 @@ class Answer:
         return json.loads(self.body)
 
 
+@cache
+def _empty() -> bytes:
+    """A catalogue with the tables in it: to make them takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "catalogue.db"
+        Catalogue.open(path).close()
+        return path.read_bytes()
+
+
+def _furnish(data: Path) -> None:
+    """Put an empty catalogue into a data directory that is not there yet."""
+    if not data.exists():
+        data.mkdir(mode=0o700)
+        path = data / "catalogue.db"
+        path.touch(mode=0o600)
+        path.write_bytes(_empty())
+
+
 class House:
     """A folder and the site over it. One event loop for all requests; close it."""
 
@@ -45,8 +66,15 @@ class House:
         self.folder.mkdir(exist_ok=True)
         for package in packages:
             samples.write(self.folder, package)
-        given = {"folders": (str(self.folder),), "data": str(place / "data"), "page_wait": "0.2"}
+        given = {
+            "folders": (str(self.folder),),
+            "data": str(place / "data"),
+            "page_wait": "0.2",
+            "sandbox_children": "1",
+        }
         self.source = app.Source({**given, **flags}, {})
+        if not {"data", "database"} & flags.keys():
+            _furnish(place / "data")
         self.pidex = app.build(self.source.settings(), {}, create=True)
         self.loop = asyncio.new_event_loop()
         self.site: Site = app.site(self.pidex, None)

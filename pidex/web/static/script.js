@@ -33,6 +33,7 @@
   if (!form) return;
   const input = form.querySelector("input[type=file]");
   const list = form.querySelector("[data-results]");
+  form.querySelector("label").append(", " + form.dataset.hint);
   const line = (name) => {
     const item = document.createElement("li");
     const badge = document.createElement("span");

@@ -145,12 +145,16 @@ def _about(parts: Parts, visit: Visit, error: PidexError | None) -> Outcome:
             "administers": administers,
             "ruling": ruling,
             "rules": [
-                (key, *RULES.get(key, (key, about)), written(ruling["rules"].get(key)))
+                (
+                    key,
+                    *RULES.get(key, (key, about)),
+                    visit.kept("rules", key, written(ruling["rules"].get(key))),
+                )
                 for key, about in rulebook.KEYS.items()
             ],
             "long": LONG,
             "choices": CHOICES,
-            "policy": {name: written(value) for name, value in view.policy.items()},
+            "policy": "\n".join(f"{name}={written(value)}" for name, value in view.policy.items()),
             "switches": {name: written(value) for name, value in SWITCHES.items()},
             "mutabilities": MUTABILITIES,
             "error": error,

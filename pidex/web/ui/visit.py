@@ -84,6 +84,11 @@ class Visit:
         found = self.form if self.form is not None else self.query
         return found.get(name, "").strip()
 
+    def kept(self, deed: str, name: str, default: str = "") -> str:
+        """What was typed into a field of a form that was refused (`do` says which), or else `default`."""
+        sent = self.form or {}
+        return sent.get(name, default) if sent.get("do", "") == deed else default
+
     def link(self, **changes: object) -> str:
         """This page with its query changed; empty values are left out."""
         values = {**self.query, **{name: str(value) for name, value in changes.items()}}

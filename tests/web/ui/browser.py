@@ -59,6 +59,8 @@ class Page:
                 off = each.get("type") == "checkbox" and each.get("checked") is None
                 if each.get("name") and not off:
                     fields.append((each.get("name"), each.get("value") or ""))
+            for each in element.iter("textarea"):
+                fields.append((each.get("name"), (each.text or "").strip()))
             for each in element.iter("select"):
                 options = list(each.iter("option"))
                 chosen = next((one for one in options if one.get("selected") is not None), options[0])

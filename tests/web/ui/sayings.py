@@ -20,8 +20,9 @@ SAYING = (
 #: Modules whose refusals people meet on pages: what they raise is text, and known again by its message.
 REFUSING = (
     "accounts/*", "backends/folder", "backends/readings", "backends/sandbox", "backends/staging",
-    "backends/upstream/breaker", "backends/upstream/requests", "catalogue/grants", "core/archives", "core/changes",
-    "core/estate", "core/finds", "core/interiors", "core/names", "core/people", "core/pypijson",
+    "backends/upstream/breaker", "backends/upstream/requests", "catalogue/grants", "core/archives",
+    "core/changes", "core/estate", "core/finds", "core/interiors", "core/names", "core/people",
+    "core/pypijson",
     "core/queries", "core/rulebook", "core/symptoms", "core/tarballs", "core/timeline", "core/uploads",
     "core/zips", "curator/*", "history", "indexing/claims", "indexing/indexes", "indexing/office",
     "indexing/upstreams", "intake/delivery", "intake/lock", "intake/parcels", "intake/standing", "interior",

@@ -118,6 +118,19 @@ def test_settings_and_rules_of_an_index(house: House) -> None:
     assert "Saved." in do(ann, path, "set", mutability="immutable", challenge="yes").text
     assert "are asked to sign in" in ann.open(path).text
     assert do(ann, path, "set", bases="nowhere").answer.status in (400, 404)
+    assert "Saved." in do(ann, path, "set", edits="one_sdist=yes\nfile_limit=9000000").text
+    assert switches(house) == {"one_sdist": True, "file_limit": 9_000_000}
+    page = ann.open(path)
+    assert "one_sdist=yes" in page.text.partition("Switches of uploads")[2].partition("Which there are")[0]
+    assert "file_limit=0" in page.text.partition("Which there are")[2], "what it is unless set"
+    assert "Saved." in do(ann, path, "set", edits="one_sdist=yes").text
+    assert switches(house) == {"one_sdist": True}, "a line that goes takes its switch back"
+    assert "Saved." in do(ann, path, "set", edits="").text
+    assert switches(house) == {}
+    assert "Saved." in do(ann, path, "rules", prereleases="no").text
+    chosen = {each.get("name"): each for each in ann.open(path).all("select")}["prereleases"]
+    assert [each.get("value") for each in chosen if each.get("selected") is not None] == ["no"]
+    assert "Saved." in do(ann, path, "rules", prereleases="").text
     assert "Saved." in do(ann, path, "rules", scope="all", deny="demo==2.0").text
     assert listed(house, "demo") == ["demo-1.0-py3-none-any.whl"]
     assert "Added." in do(ann, path, "exempt", subject="demo==2.0", reason="we know it").text
@@ -131,6 +144,11 @@ def test_settings_and_rules_of_an_index(house: House) -> None:
     assert do(ann, path, "hold", subject="demo==1.0", reason="").answer.status == 400
     assert "Saved." in do(ann, path, "rules", deny="", scope="").text
     assert len(listed(house, "demo")) == 2
+
+
+def switches(house: House) -> dict[str, object]:
+    """The switches of uploads that differ from the defaults."""
+    return house.pidex.indexing(house.pidex.intake()).list_indexes(by=OPERATOR)[0].policy
 
 
 def test_names(house: House) -> None:

@@ -148,6 +148,11 @@ def test_forms_of_administrators(root: Browser, path: str, deed: str, values: Ma
     page = root.send(root.open(path).form(path.partition("?")[0], do=deed), **values)
     assert page.answer.status in (400, 404, 409)
     is_chinese(page, page.answer.status)
+    again = page.form(path.partition("?")[0], do=deed)
+    typed = {name: value for name, value in values.items() if name not in ("password", "how", "prereleases")}
+    assert typed.items() <= {name: value.strip() for name, value in again.fields}.items(), (
+        "what was typed stays"
+    )
 
 
 def test_projects_are_managed(chinese: Reader) -> None:

@@ -137,7 +137,10 @@ def test_searches_are_narrowed_and_paged_by_their_urls(house: House) -> None:
     assert "Page 2 of 2" in browser.open(urljoin(first.url, following.get("href"))).text
     assert "1 project" in browser.open("/-/search?licence=MIT").text
     assert "0 projects" in browser.open("/-/search?q=demo&origin=nowhere").text
-    assert "demo" in browser.open("/-/search?q=dmeo").text.partition("Did you mean")[2][:20]
+    meant = browser.open("/-/search?q=dmeo")
+    assert "demo" in meant.text.partition("Did you mean")[2][:20]
+    assert "Updated" not in meant.text, "nothing to narrow down"
+    assert "Updated" in browser.open("/-/search?q=demo").text
     for query in ("%22%2A%22", "NEAR(", "%E4%B8%AD%E6%96%87", "a" * 300, "-" * 20, "%00", "page=99999"):
         assert browser.open(f"/-/search?q={query}").answer.status == 200, query
     assert browser.open("/-/search?q=" + "a" * 400).answer.status == 400
@@ -176,6 +179,10 @@ def test_reasons_and_checks_are_told_in_the_language_of_their_reader(house: Hous
     chinese = Browser(house, **{"accept-language": "zh-CN"})
     assert "索引 main 中从未见过它的文件" in chinese.open("/-/why?subject=absent").text
     assert "字节" in chinese.open("/-/why?subject=demo").text
+    for subject in ("demo", "demo==1.0", "demo-1.0.tar.gz"):
+        links = Browser(house).open(f"/-/why?subject={subject}").links
+        assert any(link.endswith("project/demo/") for link in links), subject
+    assert not any("project/" in link for link in Browser(house).open("/-/why?subject=absent").links)
     answer = house.get("/-/why?subject=absent", "application/json", **{"accept-language": "zh-CN"})
     assert answer.json()["reasons"][0]["text"] == "absent: no file of it was ever seen in index main."
 
@@ -264,7 +271,9 @@ def test_status_and_people_are_set(own: House) -> None:
     page = browser.send(page.form("/-/owners"), subject="bob", role="owner")
     assert "user:bob" in page.text
     page = browser.send(page.form("/-/status"), status="quarantined", reason="suspect")
-    assert "suspect" in Browser(own).open("/project/demo/").text
+    page = Browser(own).open("/project/demo/")
+    assert "suspect" in page.text
+    assert "description" not in page.text, "nothing is known of it"
     assert listed(own, "demo") == []
     browser.send(page.form("/-/status"), status="active", reason="")
     assert len(listed(own, "demo")) == 2

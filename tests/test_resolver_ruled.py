@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
+from uuid import uuid4
 
 import pytest
+from msgspec import structs
 
 from pidex.catalogue import exemptions, holds, indexes, yanks
 from pidex.catalogue.engine import Catalogue
@@ -117,6 +121,21 @@ def test_what_a_licence_rule_has_to_know_is_fetched_first(house: House) -> None:
     assert sorted(shown) == sorted([*wheels[2:6], "foo-2.tar.gz"]), "the release is one thing"
     rule(house, main, "licence_unknown=no", "deny=foo>=4")
     assert versions(house, "main") == ("1", "2")
+
+
+def test_a_licence_is_learnt_once_by_the_hash_of_what_says_it(house: House) -> None:
+    wheel, theirs = "foo-1-py3-none-any.whl", page("foo", "foo-1-py3-none-any.whl", until=2e9)
+    assert theirs.page is not None
+    announced = structs.replace(theirs.page.files[0], metadata=hashlib.sha256(uuid4().bytes).hexdigest())
+    house.mirror.pages[PYPI, "foo"] = theirs._replace(page=replace(theirs.page, files=(announced,)))
+    main = house.index("main", upstreams=(PYPI,))
+    rule(house, main, "licences_denied=GPL-*")
+    with pytest.raises(NotFetched):
+        house.page("main", "foo")
+    house.mirror.told = {wheel: b"Name: foo\nLicense-Expression: GPL-3.0-only\n"}
+    assert versions(house, "main") == ()
+    house.mirror.told = {}
+    assert versions(house, "main") == (), "nothing is asked for or read again"
 
 
 def test_flat_lists_have_what_pages_have(house: House) -> None:

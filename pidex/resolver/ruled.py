@@ -18,6 +18,10 @@ from pidex.resolver.listing import listing_of, versions_of
 
 #: A longer License field is the text of a licence, not its name.
 LICENCE_CHARACTERS = 100
+#: Licences by the SHA-256 of the metadata that says them, and how many are remembered: a page of thousands of
+#: files is judged for each file that is fetched from it.
+_LEARNT: dict[str | None, str | None] = {}
+MOST_LEARNT = 20_000
 
 
 class Ruling(NamedTuple):
@@ -180,7 +184,7 @@ def _require_licences(mirror: Mirrored, ruling: Ruling, files: Sequence[File]) -
             key = file.origin, names.canonical_version(file.version)
             if key not in told or (told[key].metadata_sha256 is None and file.metadata_sha256 is not None):
                 told[key] = file
-    missing = mirror.unmet([*told.values()])
+    missing = mirror.unmet([file for file in told.values() if file.metadata_sha256 not in _LEARNT])
     if missing:
         origin = missing[0].origin
         files_ = tuple(file for file in missing if file.origin == origin)
@@ -212,15 +216,26 @@ def _licences(
 
 
 def _licence(conn: Connection, mirror: Mirrored | None, file: File) -> str | None:
-    """What a file says of its licence: the expression, else the field, else its classifiers (PEP 639)."""
+    """What a file says of its licence, remembered by the hash of its metadata."""
+    key = file.metadata_sha256
+    if key in _LEARNT:
+        return _LEARNT[key]
     if file.origin:
         found = None if mirror is None else mirror.find_metadata(file)
     else:
         found = contents.find_metadata(conn, file.sha256, file.packagetype)
-    return None if found is None else _licence_in(found)
+    if found is None:
+        return None
+    licence = _licence_in(found)
+    if key:
+        if len(_LEARNT) >= MOST_LEARNT:
+            _LEARNT.clear()
+        _LEARNT[key] = licence
+    return licence
 
 
 def _licence_in(data: bytes) -> str | None:
+    """The expression, else the field, else the classifiers (PEP 639)."""
     said = metadata.parse(data)
     if said.license_expression:
         return said.license_expression

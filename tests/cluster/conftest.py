@@ -25,9 +25,9 @@ class Elsewhere:
         return Place(f"{self._url}/{prefix}", self._endpoint or None, credentials=self._credentials)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def seaweed() -> Iterator[Seaweed | Elsewhere]:
-    """SeaweedFS, unless another server is named."""
+    """SeaweedFS, unless another server is named. It ends with these tests, for idle it takes much, too."""
     if named := os.environ.get("CLUSTER_BUCKET"):
         endpoint, credentials = os.environ["CLUSTER_ENDPOINT"], Path(os.environ["CLUSTER_CREDENTIALS"])
         yield Elsewhere(named, endpoint, credentials)

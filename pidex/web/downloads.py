@@ -97,7 +97,7 @@ async def _open(site: Site, call: Call, digest: str, filename: str) -> OpenFile 
     """
 
     def locate() -> tuple[File, Handle | str | None]:
-        file = site.resolver.locate(call.index, digest, filename, by=call.by)
+        file = site.resolver.locate(call.index, digest, filename, by=call.by, epoch=seen)
         call.audience = site.gate.audience(call.by, call.index, "download", file.project)
         if file.origin:
             return file, None

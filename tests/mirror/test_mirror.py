@@ -48,6 +48,50 @@ def test_metadata_is_fetched_once_for_all_who_ask_and_held(rig: Rig) -> None:
     assert rig.mirror.find_metadata(file) == b"Name: demo\nVersion: 1.0\n"
 
 
+def test_who_cannot_wait_is_told_what_is_in_memory_alone(rig: Rig) -> None:
+    wheel = rig.upstream.file(*samples.wheel("demo", "1.0"))
+    rig.upstream.metadatas[wheel.filename] = b"told"
+    mirror = rig.mirror
+    for nobody_knows in (
+        lambda: mirror.find_page(NAME, "demo", wait=False),
+        lambda: mirror.find_metadata(wheel, wait=False),
+    ):
+        with pytest.raises(BlockingIOError):
+            nobody_knows()
+
+    async def fetch() -> None:
+        await mirror.refresh(NAME, "demo")
+        coming = asyncio.ensure_future(mirror.metadata(wheel))
+        while not rig.upstream.asked["metadata"]:
+            await asyncio.sleep(0)
+        assert mirror.find_metadata(wheel, wait=False) is None, "it is on its way"
+        assert await coming == b"told"
+
+    asyncio.run(fetch())
+    held = mirror.find_page(NAME, "demo", wait=False)
+    assert held is not None
+    assert held == mirror.find_page(NAME, "demo")
+    assert mirror.find_metadata(wheel, wait=False) == b"told"
+    rig.clock.now += 2
+    with pytest.raises(BlockingIOError):  # another process may have a newer one
+        mirror.find_page(NAME, "demo", wait=False)
+
+
+def test_metadata_in_memory_is_bounded_and_held_all_the_same(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pidex.mirror.CAME_BYTES", 5)
+    wheels = [rig.upstream.file(*samples.wheel(name, "1.0")) for name in ("one", "two")]
+    for wheel in wheels:
+        rig.upstream.metadatas[wheel.filename] = b"told"
+        assert asyncio.run(rig.mirror.metadata(wheel)) == b"told"
+    with pytest.raises(BlockingIOError):
+        rig.mirror.find_metadata(wheels[0], wait=False)
+    assert rig.mirror.find_metadata(wheels[1], wait=False) == b"told"
+    assert rig.mirror.find_metadata(wheels[0]) == b"told"
+    assert rig.upstream.asked["metadata"] == 2
+
+
 def test_metadata_that_is_announced_otherwise_by_now_is_not_held(rig: Rig) -> None:
     file = rig.upstream.file(*samples.wheel("demo", "1.0"))
     rig.upstream.metadatas[file.filename] = b"old"

@@ -53,6 +53,8 @@ class Family(House):
         return [f"{each.project} {each.version}" for each in found]
 
     def found(self, text: str = "", index: str = "dev") -> set[str]:
+        self.search.follow()  # a search waits for no more than a quarter of a second
+        self.search.follow()  # a question waits only for a moment
         results = self.search.search(index, text, Filters(), by=ANONYMOUS)
         assert results.total == len(results.found)
         return {f"{each.project} {each.version}" for each in results.found}

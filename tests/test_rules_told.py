@@ -60,6 +60,8 @@ class House:
         releases = self.resolver.releases("main", 9, by=ANONYMOUS)
         projects = self.resolver.newcomers("main", 9, by=ANONYMOUS)
         hits = self.resolver.search("main", Query((), (), every=True), 9, by=ANONYMOUS)
+        self.search.follow()  # a question waits only for a moment
+        self.search.follow()  # a search waits for no more than a quarter of a second
         found = self.search.search("main", "", Filters(), by=ANONYMOUS).found
         return (
             [f"{each.project} {each.version}" for each in releases],
@@ -70,6 +72,8 @@ class House:
 
     def finds(self, text: str) -> list[str]:
         """What a search for a word finds, and the names that it offers where it finds nothing."""
+        self.search.follow()
+        self.search.follow()  # a search waits for no more than a quarter of a second
         results = self.search.search("main", text, Filters(), by=ANONYMOUS)
         assert results.total == len(results.found)
         return [each.project for each in results.found] or [f"{name}?" for name in results.meant]

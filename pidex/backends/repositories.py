@@ -22,6 +22,8 @@ from pidex.core.pushes import BRANCH
 PUSH_BYTES = 20 * 1024**3
 #: Seconds between two looks at a lock or a process, and what somebody is told to wait who meets a lock.
 LOOK_SECONDS, RETRY_SECONDS = 0.05, 10
+#: Seconds to wait for another process that sets a repository up, and after which a git that does has died.
+PREPARE_SECONDS, DEAD_SECONDS = 30.0, 2.0
 
 log = logging.getLogger("pidex.git")
 
@@ -114,13 +116,21 @@ class Repositories:
                 fresh.write_text(text, encoding="utf-8")
                 fresh.chmod(0o700)
                 fresh.rename(hook)
-        folder = self.path(index)
-        wanted = {**CONFIG, "core.hooksPath": str(hooks)}
-        lines = self.git.run("config", "--file", str(folder / "config"), "--list", "-z").decode().split("\0")
+        # A server that starts and a command that enables may both be here, and no git waits for another git.
+        with self.lock(index, seconds=PREPARE_SECONDS, what="config"):
+            self._configure(self.path(index) / "config", {**CONFIG, "core.hooksPath": str(hooks)})
+
+    def _configure(self, config: Path, wanted: Mapping[str, str]) -> None:
+        """Set what is not set so. For who holds the lock: what git locked before is a dead git's."""
+        left = config.with_name("config.lock")
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > DEAD_SECONDS:
+                left.unlink()
+        lines = self.git.run("config", "--file", str(config), "--list", "-z").decode().split("\0")
         known = dict(line.split("\n", 1) for line in lines if "\n" in line)
         for name, value in wanted.items():
             if known.get(name.lower()) != value:
-                self.git.run("config", "--file", str(folder / "config"), "--replace-all", name, value)
+                self.git.run("config", "--file", str(config), "--replace-all", name, value)
 
     def put_aside(self, index: str) -> str:
         """Take the repository out of everybody's reach; where it is now. Raises `NotFound`."""

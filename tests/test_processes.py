@@ -424,7 +424,7 @@ def test_ipv6_and_ipv4_at_once(folder: Path) -> None:
     port = free_port()
     with started(folder, "-i", "::", "-p", port, ready=lambda: not refused(port)):
         for host in ("::1", "127.0.0.1"):
-            connection = http.client.HTTPConnection(host, port, timeout=10)
+            connection = http.client.HTTPConnection(host, port, timeout=60)
             connection.request("GET", "/-/health")
             assert connection.getresponse().status == 200
             connection.close()

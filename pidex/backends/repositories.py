@@ -107,17 +107,21 @@ class Repositories:
 
     def prepare(self, index: str, command: Sequence[str]) -> None:
         """Write hook and configuration as this version of the program wants them."""
-        hooks = self._hooks / index
-        hooks.mkdir(mode=0o700, parents=True, exist_ok=True)
-        asking = f"#!/bin/sh\n# Written by pidex at each start.\nexec {shlex.join(command)}\n"
-        for name, text in (("pre-receive", asking), ("reference-transaction", SYNC)):
-            hook, fresh = hooks / name, hooks / f"{name}.new"
-            if not hook.exists() or hook.read_text(encoding="utf-8") != text or not os.access(hook, os.X_OK):
-                fresh.write_text(text, encoding="utf-8")
-                fresh.chmod(0o700)
-                fresh.rename(hook)
-        # A server that starts and a command that enables may both be here, and no git waits for another git.
+        # A server that starts and a command that enables may both be here, and no git waits for another one.
         with self.lock(index, seconds=PREPARE_SECONDS, what="config"):
+            hooks = self._hooks / index
+            hooks.mkdir(mode=0o700, parents=True, exist_ok=True)
+            asking = f"#!/bin/sh\n# Written by pidex at each start.\nexec {shlex.join(command)}\n"
+            for name, text in (("pre-receive", asking), ("reference-transaction", SYNC)):
+                hook, fresh = hooks / name, hooks / f"{name}.new"
+                if (
+                    not hook.exists()
+                    or hook.read_text(encoding="utf-8") != text
+                    or not os.access(hook, os.X_OK)
+                ):
+                    fresh.write_text(text, encoding="utf-8")
+                    fresh.chmod(0o700)
+                    fresh.rename(hook)
             self._configure(self.path(index) / "config", {**CONFIG, "core.hooksPath": str(hooks)})
 
     def _configure(self, config: Path, wanted: Mapping[str, str]) -> None:

@@ -224,6 +224,40 @@ def test_nobody_s_configuration_counts(
     assert (repository.folder / "HEAD").read_text() == f"ref: {REF}\n"
 
 
+def test_who_prepares_at_the_same_time_waits(repositories: Repositories, repository: Repository) -> None:
+    said: list[BaseException] = []
+
+    def prepare(number: int) -> None:
+        try:
+            repositories.prepare("main", ["true", str(number)])
+        except BaseException as error:
+            said.append(error)
+
+    config = repository.folder / "config"
+    config.write_text("[core]\n\tbare = true\n")  # so that there is much to set
+    threads = [threading.Thread(target=prepare, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said == []
+    assert "hooksPath" in config.read_text()
+
+
+def test_what_a_git_locked_that_died_is_set_all_the_same(
+    repositories: Repositories, repository: Repository
+) -> None:
+    config, left = repository.folder / "config", repository.folder / "config.lock"
+    config.write_text("[core]\n\tbare = true\n")
+    left.write_text("half")
+    with pytest.raises(Failed, match="lock"):  # it may be a living one's
+        repositories.prepare("main", ["true"])
+    os.utime(left, (NOW, NOW))
+    repositories.prepare("main", ["true"])
+    assert "hooksPath" in config.read_text()
+    assert not left.exists()
+
+
 def test_a_missing_git_is_named(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="git is not installed"):
         _ = Git(str(tmp_path)).program

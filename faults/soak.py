@@ -28,7 +28,7 @@ LONG_MINUTES, WARM_MINUTES, WARM_FILES, WARM_PROJECTS = 5.0, 10.0, 17_000, 170
 #: Of a soak at most this is warm-up.
 WARM_SHARE = 0.5
 #: Projects of the upstream, and files of each of them; and projects of one file that nobody has asked for.
-FAR_PROJECTS, FAR_FILES, NEW_PROJECTS = 400, 20, 6_000
+FAR_PROJECTS, FAR_FILES, NEW_PROJECTS = 600, 20, 6_000
 #: MiB for finished pages in each worker: as much as the pages of a soak can fill.
 PAGE_CACHE = 8
 #: Looks of which the least counts: what is in use for a moment is no growth.
@@ -183,9 +183,9 @@ def own(port: int) -> dict[str, str]:
 def warm_up(soak: Soak, seconds: float) -> None:
     """Fill caches: list and read everything, then as many clients as there are, with every kind of act."""
     end = time.monotonic() + seconds
-    for number in range(FAR_PROJECTS):
-        check.get(soak.server.port, f"/simple/far{number}/", {"Accept": JSON})
     for _ in range(3):  # of two workers each has most by then
+        for number in range(FAR_PROJECTS):
+            check.get(soak.server.port, f"/simple/far{number}/", {"Accept": JSON})
         check.everything(soak.server.port)
     asyncio.run(soak.run(max(0.0, end - time.monotonic()), *FILLING))
     if tops := growth.thirds([each.total for each in soak.looks]):

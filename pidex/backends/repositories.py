@@ -16,6 +16,7 @@ from pidex.backends import cgi
 from pidex.backends.git import Git, Repository
 from pidex.backends.running import await_end, process_of
 from pidex.core.errors import Busy, NotFound
+from pidex.core.interfaces import Clock
 from pidex.core.pushes import BRANCH
 
 #: Bytes that one push may bring.
@@ -62,8 +63,10 @@ exec sync objects objects/pack refs refs/heads refs/heads/*
 class Repositories:
     """The repositories of all indexes, in one folder: `<index>.git`. `hooks`: where this node has theirs."""
 
-    def __init__(self, folder: Path, git: Git, hooks: Path | None = None) -> None:
-        self.folder, self.git = folder, git
+    def __init__(
+        self, folder: Path, git: Git, hooks: Path | None = None, *, clock: Clock = time.time
+    ) -> None:
+        self.folder, self.git, self._clock = folder, git, clock
         self._hooks = hooks or folder / "hooks"
 
     def path(self, index: str) -> Path:
@@ -128,7 +131,7 @@ class Repositories:
         """Set what is not set so. For who holds the lock: what git locked before is a dead git's."""
         left = config.with_name("config.lock")
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > DEAD_SECONDS:
+            if self._clock() - left.stat().st_mtime > DEAD_SECONDS:
                 left.unlink()
         lines = self.git.run("config", "--file", str(config), "--list", "-z").decode().split("\0")
         known = dict(line.split("\n", 1) for line in lines if "\n" in line)

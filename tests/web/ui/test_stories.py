@@ -271,9 +271,9 @@ def test_status_and_people_are_set(own: House) -> None:
     page = browser.send(page.form("/-/owners"), subject="bob", role="owner")
     assert "user:bob" in page.text
     page = browser.send(page.form("/-/status"), status="quarantined", reason="suspect")
-    page = Browser(own).open("/project/demo/")
-    assert "suspect" in page.text
-    assert "description" not in page.text, "nothing is known of it"
+    shown = Browser(own).open("/project/demo/").text
+    assert "suspect" in shown
+    assert "description" not in shown, "nothing is known of it"
     assert listed(own, "demo") == []
     browser.send(page.form("/-/status"), status="active", reason="")
     assert len(listed(own, "demo")) == 2

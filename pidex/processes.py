@@ -52,6 +52,8 @@ _PR_SET_PDEATHSIG = 1
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 #: Bytes of a block that goes back to the system as soon as it is free: whole pages of upstreams.
 _OWN_BLOCK = 1 << 20
+#: Seconds after which freed memory is given back, whether much was freed or little.
+TRIM_SECONDS = 60.0
 
 log = logging.getLogger("pidex.processes")
 
@@ -257,6 +259,12 @@ def trim() -> None:
     if sys.platform == "linux":
         with suppress(AttributeError):  # musl
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def give_back(stop: threading.Event) -> None:
+    """`trim` once a minute, until `stop`."""
+    while not stop.wait(TRIM_SECONDS):
+        trim()
 
 
 def raise_file_limit() -> None:

@@ -342,8 +342,10 @@ def test_a_restore_that_is_cut_anywhere_is_the_old_or_the_new(house: Checked, tm
         shutil.rmtree(house.base)
         shutil.copytree(tmp_path / "aside", house.base, symlinks=True)
         os.utime(house.base)
-        assert in_child(lambda name=name: restored(house, taken.path, step=cut_at(name))) == 9, name
-        recorded = (house.base / RECORD).exists()
+        ended = in_child(lambda name=name: restored(house, taken.path, step=cut_at(name)))
+        # Whether a write-ahead log lies there (the first two moves), SQLite decides each time.
+        assert ended == 9 or (ended == 0 and name in ("moved-0", "moved-1")), name
+        recorded = ended == 0 or (house.base / RECORD).exists()
         assert in_child(lambda: resume(house.base)) == 0  # as each start does
         house_now = opened(house.base)
         found_state = state_without_bytes(house_now)

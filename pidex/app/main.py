@@ -102,6 +102,7 @@ class _Main:
             self._ready.unlink(missing_ok=True)
             Metrics(data / "metrics").clear()
             processes.raise_file_limit()
+            processes.few_arenas()
             server = processes.Workers(
                 listener,
                 partial(worker, self._source),
@@ -179,7 +180,7 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
     """Start reconciler, watch, snapshots and bookkeeping; returns what stops them."""
     from pidex.app import mirroring  # noqa: PLC0415  # see above
     from pidex.ingress.control import Control  # noqa: PLC0415
-    from pidex.processes import Loops  # noqa: PLC0415
+    from pidex.processes import Loops, give_back  # noqa: PLC0415
 
     settings = pidex.settings
     # What one node does for all.
@@ -199,6 +200,7 @@ def _start_loops(pidex: Pidex, ftp: socket.socket | None) -> Callable[[], None]:
         "statistics": lambda stop: _settle(pidex, stop),
         "mirror": lambda stop: mirroring.run(pidex, stop),
         "ballast": lambda stop: upkeep.ballast(pidex, stop),
+        "memory": give_back,
     }
     if ftp is not None:
         loops["ftp"] = lambda stop: pidex.ftp(ftp).run(stop)

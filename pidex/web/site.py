@@ -51,6 +51,8 @@ PATH_CHARS = 8_192
 ALIVE = "/-/livez"
 #: What browsers read, and no client does.
 XHTML = "application/xhtml+xml"
+#: Ticks after which freed memory is given back, also where no page of an upstream came: a minute of them.
+TIDY_TICKS = int(60 / FLUSH_SECONDS)
 #: What clients are told while the catalogue is away.
 AWAY = "The catalogue does not answer now. Try again in a moment."
 
@@ -118,7 +120,7 @@ class Site:
         self.lost: Callable[[Call, PidexError], Awaitable[None]] | None = None
         #: Called in a thread where pages of upstreams came: what to read them took is not needed any more.
         self.tidy: Callable[[], None] = lambda: None
-        self._came = 0
+        self._came = self._ticks = 0
         self._ticker: asyncio.TimerHandle | None = None
 
     def _wanting(self, want: Callable[[str, str | None], None]) -> Callable[[str, str | None], None]:
@@ -391,7 +393,8 @@ class Site:
         """Twice a second: hand the numbers over, and tidy up."""
         self.metrics.flush()
         came = 0 if self.mirror is None else self.mirror.pages.told["fetched"]
-        if came != self._came:
+        self._ticks += 1
+        if came != self._came or self._ticks % TIDY_TICKS == 0:
             self._came = came
             self.readers.submit(self.tidy)
         self._ticker = asyncio.get_event_loop().call_later(FLUSH_SECONDS, self.tick)

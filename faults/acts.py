@@ -78,7 +78,8 @@ class House:
         self.upstream.stop()
 
     def rest(self) -> None:
-        """Let what goes on beside answers go on for a moment."""
+        """Let what goes on beside answers go on for a moment; no file is kept open for the next who asks."""
+        self.site.files.drop_project(None, None)
         self.loop.run_until_complete(asyncio.sleep(0.02))
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Reply:

@@ -44,6 +44,7 @@ class Series:
         house, do = self.house, ACTS[act][0]
         self.number += 1
         one = Try(house, self.number)
+        house.rest()
         before = house.open_files()
         with Shim(kind, call, lasting=lasting).standing() as shim:
             status = do(one)

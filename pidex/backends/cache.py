@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pidex.backends import staging
 from pidex.backends.staging import StagedFile
-from pidex.core.errors import Changing
+from pidex.core.errors import Changing, Forbidden, StorageDown
 from pidex.core.interfaces import Handle
 from pidex.core.model import NO_STAT, Stat
 
@@ -21,6 +22,8 @@ from pidex.core.model import NO_STAT, Stat
 HASH_BLOCK_BYTES = 1024 * 1024
 #: Wrong files that are kept for who wants to know what came, newest first, and their bytes in all.
 MAX_QUARANTINED, QUARANTINE_BYTES = 20, 1024**3
+
+log = logging.getLogger("pidex.mirror")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -91,9 +94,22 @@ class Cache:
         return self.folder / sha256[:2] / sha256
 
     def stage(self, size: int) -> StagedFile:
-        """A new file on its way. `size`: bytes that are expected, 0 where unknown. Raises `StorageFull`."""
-        self._arriving.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return staging.stage(0, str(self._arriving), size_hint=size)
+        """A new file on its way. `size`: bytes that are expected, 0 where unknown.
+
+        Raises `StorageFull`, and `StorageDown` where the disk says no: nobody is forbidden to download.
+        """
+        folder = str(self._arriving)
+        try:
+            with staging.space(folder):
+                self._arriving.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return staging.stage(0, folder, size_hint=size)
+        except (OSError, Forbidden) as error:
+            log.error("Nothing of upstreams can be kept in %s: %s", folder, error)
+            raise StorageDown(
+                "The file cannot be kept here: the disk of the mirror does not take it. The server's log says"
+                " why. Try again once its operator has seen to it.",
+                retry_after=5,
+            ) from None
 
     def keep(self, staged: StagedFile, sha256: str) -> Stat:
         """Have a whole, checked file lie here for good; its stat. Another process may have been first."""

@@ -59,7 +59,7 @@ class StagedFile(Staged):
         """Append all of `data`. Raises `StorageFull`."""
         self.reserve(len(data))
         view = memoryview(data)
-        with _space(self.folder):
+        with space(self.folder):
             while view:
                 view = view[os.write(self._fd, view) :]
         self.size += len(data)
@@ -81,12 +81,12 @@ class StagedFile(Staged):
 
     def sync(self, sha256: str = "") -> None:
         """Have the bytes on the disk. Raises `StorageFull`."""
-        with _space(self.folder):
+        with space(self.folder):
             os.fsync(self._fd)
 
     def link(self, target: str) -> None:
         """Give the file a name beside its own, if it has one. Raises `FileExistsError`."""
-        with _space(self.folder):
+        with space(self.folder):
             if self.name is None:
                 # A directory descriptor makes Python use linkat, which alone follows the link in /proc.
                 os.link(f"/proc/self/fd/{self._fd}", target, src_dir_fd=_root(), follow_symlinks=True)
@@ -105,7 +105,7 @@ class StagedFile(Staged):
 
     def rename(self, target: str) -> None:
         """Give the file this name instead of whatever has it now."""
-        with _space(self.folder):
+        with space(self.folder):
             if self.name is None:
                 name = temporary()
                 self.link(f"{self.folder}/{name}")
@@ -130,7 +130,7 @@ class StagedFile(Staged):
 def stage(root: int, folder: str, *, size_hint: int = 0, reserve: int = RESERVE_BYTES) -> StagedFile:
     """A new staged file for a folder. Raises `Forbidden` or `StorageFull`."""
     try:
-        with _space(folder):
+        with space(folder):
             staged = StagedFile(root, folder, reserve=reserve)
     except OSError as error:
         raise Forbidden(_refused(folder, error.strerror or str(error))) from None
@@ -228,7 +228,7 @@ def restore(kept: str, sha256: str, folder: str, path: str, *, over: bool) -> St
     name = f"{parent}/{temporary()}"
     try:
         os.makedirs(parent, exist_ok=True)
-        with _space(parent):
+        with space(parent):
             try:
                 os.link(kept, name, follow_symlinks=False)
             except OSError as error:
@@ -295,7 +295,7 @@ def sync_folder(folder: str) -> None:
     """Have the names of a folder on the disk. Raises `StorageFull`."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with _space(folder):
+        with space(folder):
             os.fsync(fd)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EBADF):  # file systems that cannot sync a folder
@@ -332,7 +332,8 @@ def _own(staged: Staged) -> StagedFile:
 
 
 @contextlib.contextmanager
-def _space(folder: str) -> Iterator[None]:
+def space(folder: str) -> Iterator[None]:
+    """Says `StorageFull` where the system says that there is no space for what is done in `folder`."""
     try:
         yield
     except OSError as error:

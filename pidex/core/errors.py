@@ -182,7 +182,7 @@ class StorageFull(PidexError):
 
 
 class StorageDown(PidexError):
-    """The object server does not answer, or not as it should. Trying again helps once it does."""
+    """The object server or the disk does not answer as it should. Trying again helps once it does."""
 
     code, status, title = "storage-down", 503, "Storage does not answer"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pidex.backends.cache import Opened
-from pidex.core.errors import NotFound, UpstreamDown, UpstreamFault
+from pidex.core.errors import NotFound, StorageDown, UpstreamDown, UpstreamFault
 from pidex.core.model import File
 from pidex.mirror import Arriving
 from pidex.mirror.arrival import HOLD_BYTES, Mismatch
@@ -355,3 +355,14 @@ def test_names_that_are_no_hashes_are_not_looked_for(rig: Rig) -> None:
     outside.write_bytes(SMALL)
     assert rig.mirror.files.cache.open("../secret", "x", None) is None
     assert rig.mirror.files.cache.open(f"{'a' * 63}\n", "x", None) is None
+
+
+def test_a_disk_that_takes_nothing_forbids_nobody_to_download(rig: Rig) -> None:
+    file = rig.upstream.file("demo-1.0-py3-none-any.whl", SMALL)
+    arriving = rig.place / "mirror" / "arriving"
+    arriving.parent.mkdir(exist_ok=True)
+    arriving.write_bytes(b"no folder")
+    with pytest.raises(StorageDown, match=r"cannot be kept here.*Try again"):
+        asyncio.run(fetched(rig, file))
+    arriving.unlink()
+    assert asyncio.run(fetched(rig, file)) == SMALL

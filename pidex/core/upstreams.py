@@ -91,6 +91,9 @@ class UpstreamSettings:
     `kind`: 'simple' (an index), 'links' (one page of links, a bare listing) or 'auto'. `auth`: 'none',
     'basic' (secret `user:password`), 'bearer' (secret: the token) or 'netrc'. `private`: addresses of private
     networks are allowed (set in the settings or by command, never by a redirect).
+
+    `head_timeout`: until the answer for a page or a `.metadata` begins; `read_timeout`: until any other one
+    does, and between two pieces of any.
     """
 
     name: str
@@ -103,6 +106,7 @@ class UpstreamSettings:
     ca: str | None = None
     private: bool = False
     connect_timeout: float = 5.0
+    head_timeout: float = 10.0
     read_timeout: float = 30.0
     retries: int = 2
     max_age: float = 300.0

@@ -9,10 +9,12 @@ import random
 import ssl
 import subprocess
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from msgspec import structs
 
 from pidex.backends.upstream import HttpUpstream
 from pidex.core.errors import NotFound, PidexError, UpstreamDown, UpstreamFault
@@ -32,7 +34,7 @@ METADATA = samples.core_metadata("demo", "1.0", requires_python=">=3.8", require
 def settings(local: LocalUpstream, **changes: Any) -> UpstreamSettings:
     values: dict[str, Any] = {
         "name": "up", "url": local.url, "kind": "links" if local.shape == "links" else "auto",
-        "connect_timeout": 30.0, "read_timeout": 30.0, **changes,
+        "connect_timeout": 30.0, "head_timeout": 30.0, "read_timeout": 30.0, **changes,
     }  # fmt: skip
     return UpstreamSettings(**values)
 
@@ -258,6 +260,56 @@ def test_an_upstream_that_is_gone_is_left_alone_and_found_again() -> None:
             await upstream.close()
 
         asyncio.run(work())
+
+
+@pytest.mark.parametrize("shape", ["json", "links"])
+def test_an_upstream_that_accepts_and_is_silent_counts_as_gone(shape: str) -> None:
+    with local_upstream(WHEEL, shape=shape) as local:
+        now = [0.0]
+
+        async def work() -> UpstreamPage:
+            upstream = HttpUpstream(settings(local, head_timeout=0.5), clock=lambda: now[0])
+            local.fault("stall")
+            with pytest.raises(UpstreamDown, match="in time"):
+                await upstream.project("demo")
+            with pytest.raises(UpstreamDown, match="lately"):
+                await upstream.project("demo")
+            assert len(local.log) <= 1, "it is neither asked again nor by others"
+            assert upstream.shut == 1
+            local.heal()
+            try:
+                while True:
+                    now[0] += 100
+                    with suppress(UpstreamDown):  # a busy machine answers late, too
+                        return await page_of(upstream)
+            finally:
+                assert upstream.shut == 0
+                await upstream.close()
+
+        assert asyncio.run(asyncio.wait_for(work(), 60)).files
+
+
+def test_only_heads_of_pages_and_metadata_have_to_come_soon() -> None:
+    """A body comes as slowly as it comes, and a file may have to be made or fetched before it begins."""
+    bound = 3.0
+    with local_upstream(WHEEL) as local, local_upstream(WHEEL, latency=bound + 0.3) as slow:
+
+        async def work(upstream: HttpUpstream) -> None:
+            (file,) = (await page_of(upstream)).files
+            local.fault("stall", ".metadata")
+            local.bandwidth = 100
+            late = structs.replace(file, url=file.url.replace(f":{local.port}/", f":{slow.port}/"))
+            other = HttpUpstream(settings(slow, head_timeout=bound))
+            page, data, told = await asyncio.gather(
+                page_of(upstream), bytes_of(other, late), upstream.metadata(file), return_exceptions=True
+            )
+            await other.close()
+            assert isinstance(page, UpstreamPage)
+            assert page.files == (file,)
+            assert data == WHEEL[1]
+            assert isinstance(told, UpstreamDown)
+
+        ask(local, work, head_timeout=bound)
 
 
 def test_many_requests_share_few_connections() -> None:

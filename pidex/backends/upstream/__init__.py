@@ -133,7 +133,10 @@ class HttpUpstream:
         self, url: str, project: str, held: UpstreamPage | None
     ) -> UpstreamPage | Unchanged | None:
         headers = PAGE_HEADERS | links.conditions(held)
-        async with self._requests.open("GET", url, headers) as response, asyncio.timeout(PAGE_SECONDS):
+        async with (
+            self._requests.open("GET", url, headers, prompt=True) as response,
+            asyncio.timeout(PAGE_SECONDS),
+        ):
             if response.status == 304 and len(headers) > len(PAGE_HEADERS):
                 return Unchanged()
             if response.status in (404, 410):
@@ -246,7 +249,10 @@ class HttpUpstream:
         path, question, query = file.url.partition("?")
         url = f"{path}.metadata{question}{query}"
         headers = {"Accept-Encoding": "gzip, deflate"}
-        async with self._requests.open("GET", url, headers) as response, asyncio.timeout(PAGE_SECONDS):
+        async with (
+            self._requests.open("GET", url, headers, prompt=True) as response,
+            asyncio.timeout(PAGE_SECONDS),
+        ):
             if response.status != 200:
                 return None
             data = await self._requests.body(response, METADATA_BYTES)

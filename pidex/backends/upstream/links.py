@@ -69,7 +69,10 @@ class Links:
         self, url: str, project: str, held: UpstreamPage | None
     ) -> UpstreamPage | Unchanged | None:
         headers = _HEADERS | conditions(held)
-        async with self._requests.open("GET", url, headers) as response, asyncio.timeout(120):
+        async with (
+            self._requests.open("GET", url, headers, prompt=True) as response,
+            asyncio.timeout(120),
+        ):
             if response.status == 304 and len(headers) > len(_HEADERS):
                 return Unchanged()
             if response.status in (404, 410):
@@ -89,7 +92,10 @@ class Links:
             headers = dict(_HEADERS)
             if self._read is not None and self._tags[0]:
                 headers["If-None-Match"] = self._tags[0]
-            async with self._requests.open("GET", self._url, headers) as response, asyncio.timeout(120):
+            async with (
+                self._requests.open("GET", self._url, headers, prompt=True) as response,
+                asyncio.timeout(120),
+            ):
                 if response.status == 304 and self._read is not None:
                     self._at = self._clock()
                     return self._read

@@ -45,6 +45,8 @@ SERVERS = 256
 RETRIED = frozenset({429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527})
 #: What goes wrong between us and a server, whatever the layer.
 TROUBLE = (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError, EOFError)
+#: What means that a server is not there.
+UNREACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 #: Told of each request: how it was answered ('200', or 'failed'), and the seconds until its headers came.
@@ -104,16 +106,25 @@ class Requests:
 
     @asynccontextmanager
     async def open(
-        self, method: str, url: str, headers: Mapping[str, str], *, retries: int | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        retries: int | None = None,
+        prompt: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to a request, after redirects, with its body to come.
 
+        `prompt`: its head comes within `head_timeout`, connecting included, or the server counts as not
+        reached. Of what a server may first have to fetch or to make, it may take as long as a body.
         Statuses that say that trying again helps raise `UpstreamDown`, 401, 403 and other refusals
         `UpstreamFault`; 200, 206, 304, 404, 405, 410, 416 and 501 come back. A failure while the body is read
         raises the two errors as well.
         """
         async with self._places:
-            response = await self._asked(method, url, headers, retries)
+            bound = self._settings.head_timeout if prompt else None
+            response = await self._asked(method, url, headers, retries, bound)
             try:
                 yield response
             except TROUBLE as error:
@@ -152,13 +163,13 @@ class Requests:
             await session.close()
 
     async def _asked(
-        self, method: str, url: str, headers: Mapping[str, str], retries: int | None
+        self, method: str, url: str, headers: Mapping[str, str], retries: int | None, bound: float | None
     ) -> aiohttp.ClientResponse:
         left = self._settings.retries if retries is None else retries
         wait = FIRST_WAIT
         while True:
             try:
-                response = await self._followed(method, url, headers)
+                response = await self._followed(method, url, headers, bound)
             except TROUBLE as error:
                 # A server that is not reached is told at once, and tried again when its breaker lets us.
                 if left <= 0 or isinstance(error, (aiohttp.ClientConnectorError, TimeoutError)):
@@ -190,9 +201,11 @@ class Requests:
             raise UpstreamDown(f"{where} answers {status}.", retry_after=5)
         raise UpstreamFault(f"{where} answers {status}, which means nothing to us.")
 
-    async def _followed(self, method: str, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _followed(
+        self, method: str, url: str, headers: Mapping[str, str], bound: float | None
+    ) -> aiohttp.ClientResponse:
         for _ in range(REDIRECTS + 1):
-            response = await self._once(method, url, headers)
+            response = await self._once(method, url, headers, bound)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
             location = response.headers.get("Location", "")
@@ -202,7 +215,9 @@ class Requests:
                 raise UpstreamFault(f"{shown(before)} leads from https to plain http, which is not followed.")
         raise UpstreamFault(f"{shown(url)} leads on and on: more than {REDIRECTS} redirects.")
 
-    async def _once(self, method: str, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _once(
+        self, method: str, url: str, headers: Mapping[str, str], bound: float | None
+    ) -> aiohttp.ClientResponse:
         where = place(url)
         proxy = self._proxy(where)
         reason = self._forbidden(where)
@@ -215,17 +230,19 @@ class Requests:
         breaker = self._breaker(where)
         breaker.enter()
         began = self._clock()
+        session = self._session(proxied=proxy is not None)
         try:
-            response = await self._session(proxied=proxy is not None).request(
-                method, url, headers=said, allow_redirects=False, proxy=proxy
-            )
+            async with asyncio.timeout(bound) as silence:
+                response = await session.request(
+                    method, url, headers=said, allow_redirects=False, proxy=proxy
+                )
         except asyncio.CancelledError:
             breaker.left()
             raise
         except TROUBLE as error:
             if _refused(error) is not None or isinstance(error, aiohttp.ClientConnectorCertificateError):
                 breaker.left()
-            elif isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+            elif silence.expired() or isinstance(error, UNREACHED):
                 breaker.unreachable()
             else:
                 breaker.faulted()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pidex.catalogue.expendable import Expendable
 from pidex.catalogue.mirrored import PageRow, Store
@@ -51,6 +51,11 @@ class Behind(Store):
     def find_metadata(self, key: str) -> bytes | None:
         found = self._find(key)
         return super().find_metadata(key) if found is None else found[0]  # type: ignore[return-value]
+
+    def list_metadata(self, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        waiting = {key: found[0] for key in keys if (found := self._find(key)) is not None}
+        yield from waiting.items()  # type: ignore[misc]
+        yield from super().list_metadata([key for key in keys if key not in waiting])
 
     def confirm_page(self, upstream: str, project: str, fetched: float, fresh_until: float) -> None:
         self.flush()

@@ -23,8 +23,8 @@ from pidex.catalogue.prepared import Prepared
 
 #: Names in a block: one is unpacked for each question, so blocks are small; 880,000 names are 1,719 of them.
 BLOCK_NAMES = 512
-#: Core metadata that is kept at most, in rows; the ones stored first go first.
-MAX_METADATA = 200_000
+#: Core metadata that is read at once and that is kept at most, in rows; the ones stored first go first.
+BLOCK_METADATA, MAX_METADATA = 256, 200_000
 #: Pages that are kept at most; those not confirmed for longest go first.
 MAX_PAGES = 200_000
 
@@ -243,6 +243,19 @@ class Store:
         """The core metadata that is held under a key."""
         row = self._run(lambda conn: _METADATA.first(conn, {"k": key}), None)
         return None if row is None else unpacked(row[0])
+
+    def list_metadata(self, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The core metadata that is held under any of the keys; a block at a time is in memory, packed."""
+
+        def read(conn: Connection) -> Sequence[tuple[str, bytes]]:
+            return [(key, body) for key, body in conn.execute(query)]
+
+        nothing: Sequence[tuple[str, bytes]] = ()
+        for start in range(0, len(keys), BLOCK_METADATA):
+            query = select(_m.key, _m.body).where(_m.key.in_(keys[start : start + BLOCK_METADATA]))
+            for key, body in self._run(read, nothing):
+                if (data := unpacked(body)) is not None:
+                    yield key, data
 
     def put_metadata(self, key: str, data: bytes, at: float) -> None:
         """Hold core metadata."""

@@ -11,6 +11,7 @@ from typing import Final
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from pidex.core.limits import MAX_FILENAME
+from pidex.core.metadata import identify
 from pidex.core.model import File, PackageType
 
 #: Python 3 minors that are spoken of where nothing else is known, and the highest that is believed in.
@@ -112,6 +113,15 @@ def takes(requires_python: str | None, minor: int) -> bool:
         return any(wanted.contains(f"3.{minor}.{patch}") for patch in (99, 0))
     except (InvalidSpecifier, ValueError, RecursionError):
         return True
+
+
+def required(metadata: bytes) -> str | None:
+    """The Requires-Python of core metadata; None where there is none, or it is no specifier."""
+    said = identify(metadata).requires_python
+    try:
+        return said if said and SpecifierSet(said) else None
+    except ValueError:  # `InvalidSpecifier`, or a number that nobody can mean
+        return None
 
 
 def tags(filename: str) -> tuple[str, str, str] | None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from pidex.backends.cache import Cache, Reading
 from pidex.catalogue.behind import Behind
 from pidex.catalogue.mirrored import FileRow
+from pidex.core import compatibility, names
 from pidex.core.errors import NotFetched, NotFound, PidexError, UpstreamDown
 from pidex.core.interfaces import Clock, Inspector, Mirrored, Upstream
 from pidex.core.model import Entry, File
@@ -249,6 +250,8 @@ class Mirror(Mirrored):
         if data is None:
             data = await self._from_wheel(file)
         self._hold(key, data)
+        if not file.requires_python:
+            await self._learn(file.origin, file.project, key, data)
         return data
 
     async def _try_all(self, files: Sequence[File]) -> None:
@@ -269,8 +272,17 @@ class Mirror(Mirrored):
     async def _fetch_ahead(self, upstream: str, file: UpstreamFile) -> bytes:
         client, _ = await self._connections.find(upstream)
         data = await client.metadata(file)
-        self._hold(key_of(upstream, file), data)
+        key = key_of(upstream, file)
+        self._hold(key, data)
+        if not file.requires_python:
+            await self._learn(upstream, names.parse(file.filename).project, key, data)
         return data
+
+    async def _learn(self, upstream: str, project: str, key: str, data: bytes) -> None:
+        """Have the page say what metadata says of Pythons and the page does not."""
+        requires_python = compatibility.required(data)
+        if requires_python is not None:
+            await self.pages.learn(upstream, project, key, requires_python)
 
     def _hold(self, key: str, data: bytes) -> None:
         """Hold metadata that has come. On the loop: it is written later."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from pidex.catalogue.mirrored import PageRow, Store
+from pidex.core import compatibility
 from pidex.core.errors import PidexError, UpstreamDown, UpstreamFault
 from pidex.core.interfaces import Clock, Unchanged, Upstream
 from pidex.core.upstreams import Held, UpstreamFile, UpstreamPage, UpstreamSettings
@@ -78,8 +80,12 @@ class HeldPages:
         self._looked: dict[tuple[str, str], tuple[PageRow | None, float]] = {}
         self.failures: OrderedDict[tuple[str, str], Failure] = OrderedDict()
         self._flights: dict[tuple[str, str], asyncio.Task[None]] = {}
-        #: Called with a page that has come, on the loop.
+        #: Requires-Python by the keys of metadata that is still to be put into a page, and what does it.
+        self._learnt: dict[tuple[str, str], dict[str, str]] = {}
+        self._completing: dict[tuple[str, str], asyncio.Task[None]] = {}
+        #: Called on the loop: with a page that has come, and with the project of one that says more by now.
         self.fetched: Callable[[str, UpstreamPage], None] = lambda _upstream, _page: None
+        self.completed: Callable[[str], None] = lambda _project: None
 
     # --- from any thread ------------------------------------------------------------------------------------
 
@@ -233,6 +239,41 @@ class HeldPages:
             flight.add_done_callback(lambda done: self._landed(key, done))
         await asyncio.shield(flight)
 
+    async def learn(self, upstream: str, project: str, key: str, requires_python: str) -> None:
+        """Have a held page say the Requires-Python of a wheel's metadata, which is held under a key.
+
+        Where the upstream says one, that stays. A page that is on its way finds the metadata itself, or hears
+        of it when it has come.
+        """
+        page = (upstream, project)
+        self._learnt.setdefault(page, {})[key] = requires_python
+        if page not in self._flights:
+            await asyncio.shield(self._complete(page))
+
+    def _complete(self, page: tuple[str, str]) -> asyncio.Task[None]:
+        task = self._completing.get(page)
+        if task is None:
+            task = self._completing[page] = asyncio.ensure_future(self._completed(page))
+            task.add_done_callback(lambda _: self._completing.pop(page))
+        return task
+
+    async def _completed(self, page: tuple[str, str]) -> None:
+        while learnt := self._learnt.pop(page, None):
+            if await self._connections.in_thread(self._put_learnt, page, learnt):
+                self.completed(page[1])
+
+    def _put_learnt(self, key: tuple[str, str], learnt: Mapping[str, str]) -> bool:
+        """Put what was learnt into the page that is held; whether that changes it."""
+        row = self._store.find_page(*key)
+        page = None if row is None or row.body is None else records.unpack(row.body)
+        if row is None or page is None:
+            return False
+        completed = records.completed(page, key[0], learnt)
+        if completed is page:
+            return False
+        self._put(key, completed, row)
+        return True
+
     async def renew(self, upstream: str, project: str) -> None:
         """Confirm a held page; that it fails is told by `failures`."""
         try:
@@ -244,9 +285,13 @@ class HeldPages:
         del self._flights[key]
         if not flight.cancelled():
             flight.exception()  # whoever asked has seen it, or has gone
+            if key in self._learnt:
+                self._complete(key)
 
     async def _refresh(self, upstream: str, project: str, force: bool) -> None:
         in_thread = self._connections.in_thread
+        if (upstream, project) in self._completing:
+            await asyncio.wait([self._completing[upstream, project]])
         now = self._clock()
 
         def look() -> tuple[PageRow | None, UpstreamPage | None, UpstreamSettings | None]:
@@ -303,7 +348,7 @@ class HeldPages:
             and len(files.packed or files.text) <= QUICK_BYTES
         ):
             before = records.unpack_sightings(None if row is None else row.seen)
-            self._put(client.name, told, records.sight(told, before, int(now * 1_000_000)), now, max_age)
+            self._hold_as(client.name, told, records.sight(told, before, int(now * 1_000_000)), now, max_age)
             return
 
         def sight() -> tuple[records.Sightings, Sequence[UpstreamFile]]:
@@ -311,24 +356,38 @@ class HeldPages:
             seen = records.sight(told, before, int(now * 1_000_000))
             vague = records.vague(told, seen)[-DESCRIBED_FILES:]
             if not vague:  # as of nearly all: then one turn in a thread does
-                self._put(client.name, told, seen, now, max_age)
+                self._hold_as(client.name, told, seen, now, max_age)
             return seen, vague
 
         seen, vague = await in_thread(sight)
         if vague:
             described = records.described(seen, await self._describe(client, vague))
-            await in_thread(self._put, client.name, told, described, now, max_age)
+            await in_thread(self._hold_as, client.name, told, described, now, max_age)
 
-    def _put(
+    def _hold_as(
         self, upstream: str, told: UpstreamPage, seen: records.Sightings, now: float, max_age: float
     ) -> None:
-        key = (upstream, told.project)
+        """Put a page with all that is known of its files."""
         mended = records.repaired(told, seen)
-        digest, body = records.pack(mended)
-        row = PageRow(now, now + max_age, digest, body, records.pack_sightings(seen))
+        lacking = records.lacking(mended, upstream)
+        held = self._store.list_metadata([*lacking])
+        pythons = {
+            key: requires_python
+            for key, data in held
+            if lacking[key].metadata in (None, "", hashlib.sha256(data).hexdigest())
+            and (requires_python := compatibility.required(data)) is not None
+        }
+        mended = records.completed(mended, upstream, pythons)
+        row = PageRow(now, now + max_age, None, None, records.pack_sightings(seen))
+        self._put((upstream, told.project), mended, row)
+
+    def _put(self, key: tuple[str, str], page: UpstreamPage, row: PageRow) -> None:
+        """Put a page in the place of what is held; `row` has what is known beside it."""
+        digest, body = records.pack(page)
+        row = row._replace(digest=digest, body=body)
         self._store.put_page(*key, row)
-        self._welcome(key, digest, mended)
-        self._look(key, row._replace(body=None, seen=None), now)
+        self._welcome(key, digest, page)
+        self._look(key, row._replace(body=None, seen=None), self._clock())
 
     async def _describe(self, client: Upstream, files: Sequence[UpstreamFile]) -> Sequence[UpstreamFile]:
         """The files with what their upstream says of each alone, as far as that comes in time."""

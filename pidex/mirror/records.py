@@ -13,6 +13,7 @@ from pidex.catalogue.packing import packed, unpacked
 from pidex.core.model import Status
 from pidex.core.upstreams import UNKNOWN, UpstreamFile, UpstreamPage
 from pidex.core.written import Written
+from pidex.mirror.ahead import key_of
 
 
 class Sighting(msgspec.Struct, array_like=True, frozen=True):
@@ -178,6 +179,29 @@ def repaired(page: UpstreamPage, sightings: Sightings) -> UpstreamPage:
         for file in page.files
     )
     return replace(page, files=files)
+
+
+def lacking(page: UpstreamPage, upstream: str) -> Mapping[str, UpstreamFile]:
+    """The wheels without `requires-python`, by the keys of their metadata.
+
+    None of a page that was not looked at file by file: an index that writes such pages leaves nothing out.
+    """
+    if isinstance(page.files, Written):
+        return {}
+    wheels = (file for file in page.files if not file.requires_python and file.filename.endswith(".whl"))
+    return {key_of(upstream, file): file for file in wheels}
+
+
+def completed(page: UpstreamPage, upstream: str, pythons: Mapping[str, str]) -> UpstreamPage:
+    """The page with the Requires-Python of wheels, by their metadata's keys, where it leaves that out."""
+    lacks = {file.filename: pythons[key] for key, file in lacking(page, upstream).items() if key in pythons}
+    if not lacks:
+        return page
+    files = (
+        structs.replace(file, requires_python=lacks[file.filename]) if file.filename in lacks else file
+        for file in page.files
+    )
+    return replace(page, files=tuple(files))
 
 
 def vague(page: UpstreamPage, sightings: Sightings) -> Sequence[UpstreamFile]:

@@ -125,6 +125,8 @@ class Pages:
         clock: Clock = time.time,
     ) -> None:
         self._mirror, self._clock = mirror, clock
+        if mirror is not None:
+            mirror.pages.completed = self._completed
         self._resolver, self._probe, self._options = resolver, probe, options
         self._want, self._pool, self._dropped, self._rights = want, pool, dropped, rights
         self.shelf = Shelf(options.page_cache)
@@ -414,6 +416,11 @@ class Pages:
             self.shelf.drop_project(index, project)
             self._dropped(index, project)
         self._ground(lambda address: (address.index, address.project) in pairs)
+
+    def _completed(self, project: str) -> None:
+        """Forget what says less of a mirrored project than is known of it by now."""
+        self.shelf.drop_everywhere(project)
+        self._ground(lambda address: address.project == project and address.kind == "page")
 
     def _ground(self, touched: Callable[[Address], bool]) -> None:
         """What is being made of an older state is still sent to who asked before, but not kept."""

@@ -101,6 +101,12 @@ class Shelf:
         for key in list(self._keys.get((index, project), ())):
             self.drop(key)
 
+    def drop_everywhere(self, project: str) -> None:
+        """Forget every page of a project in whichever index."""
+        for index, name in list(self._keys):
+            if name == project:
+                self.drop_project(index, name)
+
     def drop_index(self, index: str) -> None:
         """Forget every page of an index."""
         for key in [key for key, entry in self.entries.items() if entry.index == index]:

@@ -40,11 +40,14 @@ def test_who_puts_something_finds_it_at_once_and_others_when_it_is_written(
     assert store.find_page("up", "demo") == PAGE
     assert store.find_page("up", "demo", body=False) == PageRow(10.0, 20.0, b"digest")
     assert store.find_metadata("up/1") == b"one"
+    assert dict(store.list_metadata(["up/1", "up/2"])) == {"up/1": b"one"}
+    assert not [*other.list_metadata(["up/1"])]
     assert (other.find_page("up", "demo"), other.find_metadata("up/1")) == (None, None)
     store.flush()
     for each in (store, other):
         assert each.find_page("up", "demo") == PAGE
         assert each.find_metadata("up/1") == b"one"
+        assert dict(each.list_metadata(["up/1", "up/2"])) == {"up/1": b"one"}
 
 
 def test_it_is_written_a_moment_later_by_itself(expendable: Expendable) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pidex.catalogue.expendable import Expendable
-from pidex.catalogue.mirrored import BLOCK_NAMES, FileRow, PageRow, Store
+from pidex.catalogue.mirrored import BLOCK_METADATA, BLOCK_NAMES, FileRow, PageRow, Store
 
 PAGE = PageRow(10.0, 20.0, b"digest", b"body" * 100, b"seen")
 
@@ -48,6 +48,19 @@ def test_a_damaged_page_has_no_body(store: Store, expendable: Expendable) -> Non
     found = store.find_page("up", "demo")
     assert found is not None
     assert found.body is None
+
+
+def test_metadata_is_listed_a_block_at_a_time_without_what_is_damaged(
+    store: Store, expendable: Expendable
+) -> None:
+    keys = [f"up/{number}" for number in range(BLOCK_METADATA + 3)]
+    store.put_many((), [(key, key.encode(), 1.0) for key in keys])
+    damage = "update upstream_metadata set body = x'00' where key = 'up/1'"
+    expendable.run(lambda conn: conn.exec_driver_sql(damage), None, write=True)
+    assert dict(store.list_metadata([*keys, "up/none"])) == {
+        key: key.encode() for key in keys if key != "up/1"
+    }
+    assert not [*store.list_metadata([])]
 
 
 @pytest.mark.parametrize("count", [0, 1, BLOCK_NAMES, BLOCK_NAMES + 1, 3 * BLOCK_NAMES + 7])

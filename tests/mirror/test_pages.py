@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pidex.core.errors import NotFound, UpstreamDown, UpstreamFault
+from pidex.core.model import File
 from pidex.core.upstreams import UpstreamFile
 from pidex.mirror import pages
+from pidex.resolver.sheets import Sheets
+from tests import samples
 from tests.mirror.scripted import NAME, UNKNOWN, Rig, rigged
 
 DOWN = UpstreamDown("It does not answer.")
@@ -267,3 +270,116 @@ def test_pages_that_nobody_looks_at_are_let_go_also_without_files(
     assert (len(held._fresh), len(held._unpacked)) == (8, 4)
     assert [rig.mirror.find_page(NAME, f"demo{number}") is not None for number in (0, 39)] == [True, True]
     assert held._fresh_bytes == 7 * pages.FILE_BYTES  # of these one was looked at
+
+
+def wheel(minor: int, **said: Any) -> UpstreamFile:
+    return file(f"demo-{minor}.0-py3-none-any.whl", size=1, upload_time=1, **said)
+
+
+def shown(rig: Rig) -> Sequence[File]:
+    """The files of the held page, as an index lists them."""
+    held = rig.mirror.find_page(NAME, "demo")
+    assert held is not None
+    assert held.page is not None
+    return Sheets().find(NAME, "", held.page).files
+
+
+def pythons(rig: Rig) -> list[str | None]:
+    return [each.requires_python for each in shown(rig)]
+
+
+def tell(rig: Rig, *said: str | None) -> None:
+    """Have metadata of the wheels that asks for these Pythons."""
+    for minor, each in enumerate(said):
+        data = samples.core_metadata("demo", f"{minor}.0", requires_python=each)
+        rig.upstream.metadatas[wheel(minor).filename] = data
+
+
+def test_a_page_says_the_pythons_of_metadata_where_its_upstream_does_not(rig: Rig) -> None:
+    told = [wheel(0), wheel(1, requires_python=">=3.6"), wheel(2), wheel(3)]
+    rig.upstream.page("demo", *told, file("demo-4.0.tar.gz", size=1, upload_time=1))
+    tell(rig, ">=3.8", ">=3.9", "whatever", None)
+    completed: list[str] = []
+    rig.mirror.pages.completed = completed.append
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    assert pythons(rig) == [None, ">=3.6", None, None, None]
+    files, row = shown(rig), rig.store.find_page(NAME, "demo")
+    for each in files[:4]:
+        asyncio.run(rig.mirror.metadata(each))
+    expected = [">=3.8", ">=3.6", None, None, None]
+    assert pythons(rig) == expected
+    assert completed == ["demo"], "nothing else has changed it"
+    after = rig.store.find_page(NAME, "demo")
+    assert row is not None
+    assert after is not None
+    assert after.digest != row.digest
+    assert after[:2] == row[:2], "it is as old as it was"
+    asyncio.run(rig.mirror.metadata(files[0]))
+    assert completed == ["demo"]
+    # From the metadata that is held, also where the page changes, and in another process.
+    rig.clock.now += 1000
+    rig.upstream.page("demo", *told, file("demo-5.0.tar.gz", size=1, upload_time=1), etag="2")
+    asyncio.run(rig.another().refresh(NAME, "demo"))
+    assert pythons(rig) == expected
+    rig.clock.now += 1000
+    rig.upstream.page("demo", wheel(0, requires_python=">=3.7"), *told[1:], etag="3")
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    assert pythons(rig)[0] == ">=3.7", "the upstream says it by now"
+    assert rig.upstream.asked == {"demo": 3, "metadata": 4}
+
+
+def test_metadata_of_other_bytes_says_nothing_of_a_wheel(rig: Rig) -> None:
+    tell(rig, ">=3.8", ">=3.9")
+    rig.upstream.page("demo", wheel(0), wheel(1, hashes=(("sha256", "a" * 64),)))
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    for each in shown(rig):
+        asyncio.run(rig.mirror.metadata(each))
+    assert pythons(rig) == [">=3.8", ">=3.9"]
+    rig.clock.now += 1000
+    rig.upstream.page("demo", wheel(0, metadata="b" * 64), wheel(1, hashes=(("sha256", "c" * 64),)), etag="2")
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    assert pythons(rig) == [None, None]
+
+
+def test_metadata_that_comes_while_its_page_is_asked_for_is_in_it(rig: Rig) -> None:
+    rig.upstream.page("demo", wheel(0), wheel(1))
+    tell(rig, ">=3.8", ">=3.9")
+
+    async def main() -> None:
+        await rig.mirror.refresh(NAME, "demo")
+        one, other = shown(rig)
+        rig.upstream.gate.clear()
+        rig.clock.now += 1000
+        asking = asyncio.ensure_future(rig.mirror.refresh(NAME, "demo"))
+        while rig.upstream.asked["demo"] < 2:
+            await asyncio.sleep(0)
+        # Nobody who wants metadata waits for a page.
+        await asyncio.gather(rig.mirror.metadata(one), rig.mirror.metadata(other))
+        assert pythons(rig) == [None, None]
+        rig.upstream.gate.set()
+        await asking
+        while pythons(rig) != [">=3.8", ">=3.9"]:
+            await asyncio.sleep(0.001)
+        # And a page that is asked for while one is completed is the newer one.
+        rig.clock.now += 1000
+        rig.upstream.page("demo", wheel(2), wheel(3), etag="2")
+        learning = asyncio.ensure_future(rig.mirror.pages.learn(NAME, "demo", "up/1", ">=3"))
+        await asyncio.sleep(0)
+        await rig.mirror.refresh(NAME, "demo")
+        assert learning.done()
+        assert [each.filename for each in shown(rig)] == [wheel(2).filename, wheel(3).filename]
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_what_is_learnt_of_a_page_that_is_not_held_waits_for_it(rig: Rig) -> None:
+    rig.upstream.page("demo", wheel(0))
+    tell(rig, ">=3.8")
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    (known,) = shown(rig)
+    rig.mirror.forget("demo")
+    asyncio.run(rig.mirror.metadata(known))
+    rig.clock.now += 2
+    assert rig.mirror.find_page(NAME, "demo") is None
+    asyncio.run(rig.mirror.refresh(NAME, "demo"))
+    assert pythons(rig) == [">=3.8"]

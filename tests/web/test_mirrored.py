@@ -178,6 +178,29 @@ def test_an_upstream_without_metadata_has_it_here(tmp_path: Path, shape: str) ->
         house.run(house.pidex.mirror.stop())
 
 
+def test_a_bare_directory_says_requires_python_once_metadata_was_read(tmp_path: Path) -> None:
+    wheel = samples.wheel("alpha", "3.0", requires_python=">=3.8,<4")
+    with (
+        local_upstream(wheel, PACKAGES[1], shape="apache") as upstream,
+        House(tmp_path, upstream=upstream.url) as house,
+    ):
+        settle(house.pidex.catalogue, house.pidex.settings, house.pidex.clock)
+        before = house.get("/simple/alpha/", JSON)
+        files = before.json()["files"]
+        assert [file.get("requires-python") for file in files] == [None, None]
+        assert "data-requires-python" not in house.get("/simple/alpha/").text
+        for file in files:
+            assert house.get(f"{file['url'].removeprefix('../..')}.metadata").status == 200
+        asked = len(upstream.log)
+        after = house.get("/simple/alpha/", JSON, if_none_match=before.headers["etag"])
+        assert after.status == 200
+        assert after.headers["etag"] != before.headers["etag"]
+        assert [file.get("requires-python") for file in after.json()["files"]] == [None, ">=3.8,<4"]
+        assert 'data-requires-python="&gt;=3.8,&lt;4"' in house.get("/simple/alpha/").text
+        assert len(upstream.log) == asked
+        house.run(house.pidex.mirror.stop())
+
+
 def test_the_json_api_tells_of_upstream_projects(house: House, upstream: LocalUpstream) -> None:
     told = house.get("/pypi/alpha/json").json()
     assert told["info"]["version"] == "2.0"

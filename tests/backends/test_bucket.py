@@ -1,4 +1,4 @@
-"""A bucket whose server keeps requests waiting: they are asked anew, a few times."""
+"""Requests to a bucket, of each kind of server: what waits is asked anew, what is refused is said."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Halting(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answering)
         self.waiting, self.over = 0, threading.Event()
         self.asked: list[tuple[str, int]] = []
+        self.status = 200
 
     def handle_error(self, *_: Any) -> None:
         """Nothing: the client went, as it should."""
@@ -41,14 +42,14 @@ class Answering(BaseHTTPRequestHandler):
             server.over.wait(60)
             return
         body = b"bytes" if self.command == "GET" else b""
-        self.send_response(200)
+        self.send_response(server.status)
         self.send_header("ETag", '"x"')
         self.send_header("Last-Modified", formatdate(0, usegmt=True))
         self.send_header("Content-Length", "5" if self.command in ("GET", "HEAD") else "0")
         self.end_headers()
         self.wfile.write(body)
 
-    do_PUT = do_GET = do_HEAD = answer
+    do_PUT = do_GET = do_HEAD = do_POST = do_DELETE = answer
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -112,3 +113,66 @@ def test_what_never_gets_an_answer_is_said(server: Halting, tmp_path: Path, buck
     with pytest.raises(StorageDown, match="does not answer"):
         short.put("blobs/a", BytesIO(b"x"))
     assert len(server.asked) >= 2
+
+
+#: Each kind of server: its scheme, the part of its endpoint that is not the bucket's, and what signs for us.
+KINDS = {
+    "s3": ("", 'aws_access_key_id = "a"\naws_secret_access_key = "b"\n'),
+    "gs": ("", 'google_bearer_token = "a"\n'),
+    "az": ("/ours", 'azure_storage_account_name = "ours"\nazure_storage_account_key = "a2V5"\n'),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, server: Halting, tmp_path: Path) -> Bucket:
+    path, text = KINDS[request.param]
+    keys = tmp_path / "keys.toml"
+    keys.write_text(text)
+    keys.chmod(0o600)
+    endpoint = f"http://127.0.0.1:{server.server_address[1]}{path}"
+    return Bucket(Place(f"{request.param}://packages/x", endpoint, credentials=keys, timeout=5))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_are_said_whatever_is_asked(server: Halting, kind: Bucket, status: int) -> None:
+    server.status = status
+    for ask in (
+        lambda: kind.size("blobs/a"),
+        lambda: [*kind.read("blobs/a")],
+        lambda: [*kind.list("blobs/")],
+        lambda: kind.delete(["blobs/a"]),
+        lambda: kind.put("blobs/a", BytesIO(b"x")),
+        lambda: kind.put("blobs/a", BytesIO(bytes(2 * buckets.PART_BYTES))),
+    ):
+        with pytest.raises(StorageDown, match=r"refuses the credentials for .*packages/x"):
+            ask()
+
+
+def test_a_bucket_that_is_not_there_is_said(server: Halting, kind: Bucket) -> None:
+    server.status = 404
+    for ask in (
+        lambda: [*kind.list("blobs/")],
+        lambda: kind.put("blobs/a", BytesIO(b"x")),
+        lambda: kind.put("blobs/a", BytesIO(bytes(2 * buckets.PART_BYTES))),
+    ):
+        with pytest.raises(StorageDown, match="There is no bucket"):
+            ask()
+    assert kind.size("blobs/a") is None
+    with pytest.raises(FileNotFoundError):
+        next(kind.read("blobs/a"))
+    kind.delete(["blobs/a"])  # gone already
+
+
+def test_what_else_is_answered_is_told_in_a_line(server: Halting, kind: Bucket) -> None:
+    server.status = 400
+    with pytest.raises(StorageDown, match=r"\(.*400.*\)\. Try again") as told:
+        [*kind.list("blobs/")]
+    assert "?" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_objects_are_deleted_without_the_means_that_not_every_server_has(
+    server: Halting, bucket: Bucket
+) -> None:
+    bucket.delete(["blobs/a", "blobs/b"])
+    assert server.asked == 2 * [("DELETE", 0)]

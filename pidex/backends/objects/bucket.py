@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -46,6 +47,9 @@ PROMPT_BYTES = 1024 * 1024
 STALLED_SECONDS, BODY_SECONDS = 10.0, 3600.0
 #: What a client is told to wait, in seconds, while the object server does not answer.
 RETRY_SECONDS = 5
+#: What an error says of a listing or of deleting: its kind is one for all, whatever was answered.
+_STATUS = re.compile(r"status code: (\d{3})")
+_QUERY = re.compile(r"\?\S*")
 #: Bytes of a file of credentials at most.
 CREDENTIALS_BYTES = 64 * 1024
 
@@ -155,12 +159,9 @@ class Bucket:
         chosen = [*keys]
         for start in range(0, len(chosen), DELETED_KEYS):
             for key in chosen[start : start + DELETED_KEYS]:
-                # One by one: not every server deletes in bulk, and some say of a missing key that it failed.
-                with self._said():
-                    try:
-                        self._promptly(partial(obstore.delete, paths=key))
-                    except FileNotFoundError:
-                        continue
+                # One by one: some servers say of a missing key that it failed.
+                with suppress(FileNotFoundError), self._said():
+                    self._promptly(partial(obstore.delete, paths=key))
 
     def sign(self, key: str, seconds: int) -> str | None:
         """A URL by which anybody may read an object for so long; None where the store has no such thing."""
@@ -191,14 +192,15 @@ class Bucket:
             yield
         except FileNotFoundError:
             raise
-        except faults.NotFoundError as error:
-            raise FileNotFoundError(self.url) from error
-        except (faults.PermissionDeniedError, faults.UnauthenticatedError):
-            raise StorageDown(
-                f"The object server refuses the credentials for {self.url}. Its operator has to look.",
-                retry_after=RETRY_SECONDS,
-            ) from None
         except (faults.BaseError, OSError) as error:
+            status = _status(error)
+            if status == 404:
+                raise FileNotFoundError(self.url) from error
+            if status in (401, 403):
+                raise StorageDown(
+                    f"The object server refuses the credentials for {self.url}. Its operator has to look.",
+                    retry_after=RETRY_SECONDS,
+                ) from None
             raise StorageDown(
                 f"The object server of {self.url} does not answer as it should ({_first(error)})."
                 " Try again in a moment.",
@@ -246,6 +248,8 @@ def _store(place: Place, timeout: float, *, stalled: float | None = None, retry:
         if scheme == "az":
             return AzureStore(bucket, config=_set(config, azure_endpoint=place.endpoint), **common)
         region = place.region or ("us-east-1" if place.endpoint else None)
+        # Not every server deletes in bulk, and the library would, even one object.
+        config |= {"aws_disable_bulk_delete": "true"}
         return S3Store(bucket, config=_set(config, aws_endpoint=place.endpoint, aws_region=region), **common)
     except (faults.BaseError, TypeError, ValueError) as error:
         raise ConfigError(f"The bucket {place.url} cannot be used: {_first(error)}.") from None
@@ -278,10 +282,20 @@ def _bytes(path: Path, what: str) -> bytes:
         raise ConfigError(f"The {what} {path} cannot be read: {error.strerror}.") from None
 
 
+def _status(error: BaseException) -> int:
+    """The status of HTTP that an error is about; 0 where there was none, or it does not matter which."""
+    if isinstance(error, faults.NotFoundError):
+        return 404
+    if isinstance(error, faults.PermissionDeniedError | faults.UnauthenticatedError):
+        return 403
+    found = _STATUS.search(str(error))
+    return 0 if found is None else int(found[1])
+
+
 def _first(error: BaseException) -> str:
     """What an error says in one line, without its inner workings, addresses with signatures left out."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return text.partition("?")[0][:300].rstrip(" .:")
+    return _QUERY.sub("", text.partition(": <")[0])[:300].rstrip(" .:")
 
 
 def reading(descriptor: int) -> BinaryIO:

@@ -258,12 +258,11 @@ class Search:
         for index in sorted(indexes.list(conn), key=lambda each: each.name):
             if index.name < last_index:
                 continue
-            after = last_project if index.name == last_index else ""
-            for line in projects.list(conn, index.id, withheld=True):
-                if line.project > after:
-                    waiting.append((index.name, line.project))
-                    if len(waiting) == STEP_PROJECTS:
-                        break
+            behind = last_project if index.name == last_index else ""
+            for line in projects.list(conn, index.id, withheld=True, behind=behind):
+                waiting.append((index.name, line.project))
+                if len(waiting) == STEP_PROJECTS:
+                    break
             if len(waiting) == STEP_PROJECTS:
                 break
         cursor = "/".join(waiting[-1]) if len(waiting) == STEP_PROJECTS else None

@@ -32,7 +32,7 @@ _FIND = select(projects.c.project, projects.c.name, projects.c.files, projects.c
 )
 _LIST = (
     select(projects.c.project, projects.c.name, projects.c.serial)
-    .where(_HERE)
+    .where(_HERE, projects.c.project > bindparam("behind"))
     .order_by(projects.c.project)
     .execution_options(yield_per=FETCH_ROWS)
 )
@@ -93,13 +93,15 @@ def known(conn: Connection, index_id: int, names: Collection[str]) -> frozenset[
     return frozenset(found)
 
 
-def list(conn: Connection, index_id: int, *, withheld: bool = False) -> Iterator[ProjectName]:  # noqa: A001
-    """The projects of an index by name, without the quarantined ones unless `withheld`.
+def list(  # noqa: A001
+    conn: Connection, index_id: int, *, withheld: bool = False, behind: str = ""
+) -> Iterator[ProjectName]:
+    """The projects of an index by name, without the quarantined ones unless `withheld`; those after `behind`.
 
     The connection stays busy until the end.
     """
     statement = _LIST if withheld else _LIST_OPEN
-    rows = conn.execute(statement, {"of_index": index_id})
+    rows = conn.execute(statement, {"of_index": index_id, "behind": behind})
     for row in rows:
         yield ProjectName(*row)
 

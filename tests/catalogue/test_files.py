@@ -82,6 +82,8 @@ def test_names_are_in_the_order_of_bytes_everywhere(catalogue: Catalogue) -> Non
     index_id = rows.listed(catalogue, [rows.file(f"{name}-1.0.zip") for name in names])
     with catalogue.read() as conn:
         assert [line.project for line in projects.list(conn, index_id)] == sorted(names)
+        behind = projects.list(conn, index_id, behind=sorted(names)[1])
+        assert [line.project for line in behind] == sorted(names)[2:]
         assert [one.project for one in files.list_all(conn, index_id)] == sorted(names)
 
 

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, TypeVar
 from pidex.backends.cache import Cache, Reading
 from pidex.catalogue.behind import Behind
 from pidex.catalogue.mirrored import FileRow
-from pidex.core import compatibility, names
+from pidex.core import compatibility
 from pidex.core.errors import NotFetched, NotFound, PidexError, UpstreamDown
 from pidex.core.interfaces import Clock, Inspector, Mirrored, Upstream
 from pidex.core.model import Entry, File
+from pidex.core.names import parse
 from pidex.core.upstreams import Held, UpstreamFile, UpstreamSettings
 from pidex.mirror import records
 from pidex.mirror.ahead import Ahead, key_of
@@ -275,7 +276,7 @@ class Mirror(Mirrored):
         key = key_of(upstream, file)
         self._hold(key, data)
         if not file.requires_python:
-            await self._learn(upstream, names.parse(file.filename).project, key, data)
+            await self._learn(upstream, parse(file.filename).project, key, data)
         return data
 
     async def _learn(self, upstream: str, project: str, key: str, data: bytes) -> None:

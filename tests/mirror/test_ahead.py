@@ -14,6 +14,7 @@ from pidex.core.model import File
 from pidex.core.upstreams import UpstreamFile, UpstreamPage
 from pidex.mirror.ahead import likely
 from pidex.resolver.sheets import Sheets
+from tests import samples
 from tests.mirror.scripted import NAME, Rig, rigged
 
 DATA = b"Name: demo\nVersion: 2.0\n"
@@ -67,6 +68,23 @@ def test_it_is_fetched_with_the_page_once_and_held(rig: Rig) -> None:
     assert set(asyncio.run(main())) == {DATA}
     assert rig.upstream.asked["metadata"] == 1
     assert rig.mirror.find_metadata(file) == DATA
+
+
+def test_what_it_says_of_pythons_is_on_the_page(rig: Rig) -> None:
+    data = samples.core_metadata("demo", "2.0", requires_python=">=3.9")
+    rig.upstream.page("demo", wheel(NEWEST, metadata=hashlib.sha256(data).hexdigest()))
+    rig.upstream.metadatas[NEWEST] = data
+
+    async def main() -> None:
+        await rig.mirror.refresh(NAME, "demo")
+        while rig.mirror._ahead._tasks:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    held = rig.mirror.find_page(NAME, "demo")
+    assert held is not None
+    assert held.page is not None
+    assert [file.requires_python for file in held.page.files] == [">=3.9"]
 
 
 def test_that_it_cannot_be_had_is_nobodys_trouble_but_who_asks_for_it(rig: Rig) -> None:

@@ -77,7 +77,7 @@ def test_what_it_says_of_pythons_is_on_the_page(rig: Rig) -> None:
 
     async def main() -> None:
         await rig.mirror.refresh(NAME, "demo")
-        while rig.mirror._ahead._tasks:
+        while rig.mirror._ahead._tasks or rig.mirror.pages._completing:
             await asyncio.sleep(0.01)
 
     asyncio.run(main())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +14,12 @@ import pytest
 from pidex.backends.folder import Folder
 from pidex.catalogue import admissions, contents, files, indexes, journal, places, projects
 from pidex.catalogue.engine import Catalogue
-from pidex.core.errors import NotFound
+from pidex.core.errors import BadName, NotFound, StorageDown
 from pidex.core.model import OPERATOR, Entry, File, Look, PackageType, Place, PlaceState, Shelf
-from pidex.intake import Intake
+from pidex.intake import Adoption, Inspection, Intake
 from tests import samples
 from tests.direct import DirectInspector
+from tests.test_intake_lock import Stored, mirrored
 
 NOW = 1_700_000_000.0
 
@@ -169,6 +172,79 @@ def test_only_what_a_first_listing_announced_is_as_old_as_its_mtime(door: Door) 
     with door.catalogue.read() as conn:
         found = {one.filename: one.source for one in admissions.list(conn, door.number)}
     assert found == {NAME: "mtime", dropped.entry.path: "seen"}
+
+
+def test_nothing_to_write_is_written_as_nothing(door: Door) -> None:
+    assert door.intake.adopt("main", []) == Adoption()
+    assert door.serial() == 0
+
+
+def test_bytes_of_which_nothing_is_known_any_more_are_read_again_before_they_are_listed(door: Door) -> None:
+    first, second = door.look(WHEEL, "a"), door.look(WHEEL, "b")
+    door.intake.adopt("main", [first, second])
+    with door.catalogue.write() as conn:
+        conn.exec_driver_sql("delete from contents")
+    (door.root / first.entry.path).unlink()
+    adoption = door.intake.forget("main", [(0, first.entry.path)])
+    assert adoption.changed == ((0, second.entry.path),)
+    before = door.file(NAME)
+    assert before is not None
+    assert before.path == first.entry.path, "the row stays as it was"
+    door.intake.adopt("main", [door.look(WHEEL, "b")])
+    after = door.file(NAME)
+    assert after is not None
+    assert (after.path, after.sha256) == (second.entry.path, SHA)
+
+
+def test_whoever_runs_it_is_told_of_names_that_an_upstream_has(door: Door) -> None:
+    alarms: list[int] = []
+    stored = mirrored(Stored(up={"foo"}))
+    intake = Intake(door.catalogue, door.storage, lambda: NOW, mirror=stored, alarmed=alarms.append)
+    with door.catalogue.write() as conn:
+        indexes.set_upstreams(conn, door.number, ["up"])
+    adoption = intake.adopt("main", [door.look(WHEEL), door.look(samples.wheel("mine", "1.0"))])
+    assert ["project foo of index main" in said for said in adoption.alarms] == [True]
+    assert alarms == [1]
+    assert [line for level, line in adoption.lines() if level == logging.WARNING] == [*adoption.alarms]
+    assert intake.adopt("main", [door.look(samples.wheel("foo", "2.0"))]).alarms == ()
+    assert alarms == [1]
+
+
+class Broken(DirectInspector):
+    """Cannot look into some files, for one reason or another."""
+
+    def inspect(self, path: str, entry: Entry, check: str) -> Look:
+        if entry.path.startswith("down"):
+            raise StorageDown("The bucket does not answer.")
+        if entry.path.startswith("bug"):
+            raise ZeroDivisionError("a slip")
+        return super().inspect(path, entry, check)
+
+
+def test_a_look_that_fails_costs_no_file_its_turn(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    ended = threading.Semaphore(0)
+    inspection = Inspection(Broken(), door.storage, check="whole", threads=2, wake=ended.release)
+    try:
+        for sample in (WHEEL, samples.wheel("down", "1.0"), samples.wheel("bug", "1.0")):
+            inspection.start(door.look(sample).entry)
+        inspection.start(Entry(0, "no package.txt", door.look(WHEEL).entry.stat))
+        for _ in range(4):
+            assert ended.acquire(timeout=60)
+        found = {look.entry.path.partition("-")[0]: look for look, _ in inspection.ended()}
+    finally:
+        inspection.close()
+    assert {name: (look.state, look.code) for name, look in found.items()} == {
+        "foo": (PlaceState.WHOLE, None),
+        "down": (PlaceState.UNREAD, "sandbox"),
+        "bug": (PlaceState.UNREAD, "sandbox"),
+        "no package.txt": (PlaceState.REFUSED, BadName.code),
+    }
+    assert found["down"].reason == "The bucket does not answer."
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{found['bug'].entry.path} could not be looked into"
+    ]
+    assert inspection.has_room
+    assert not [*inspection.ended()]
 
 
 def test_an_unknown_index_is_refused(door: Door) -> None:

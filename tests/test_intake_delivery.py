@@ -306,6 +306,10 @@ def test_a_file_that_came_into_the_folder_just_now_is_left_alone(door: Door) -> 
     with pytest.raises(FileExists, match="something that is no file"):
         door.send(SDIST)
     door.at_rest()
+    door.intake.announce("main", [_entry(door.storage, 0, DEMO[0])])
+    with pytest.raises(Busy, match="lies in the folder and is being read"):
+        door.send(DEMO)
+    door.at_rest()
 
 
 def form(**changes: Any) -> Form:
@@ -561,7 +565,7 @@ class Faulty(Folder):
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("method", ["stage", "put", "keep"])
+@pytest.mark.parametrize("method", ["stage", "put", "sync", "keep"])
 def test_a_fault_at_any_step_leaves_nothing(door: Door, method: str, after: bool) -> None:
     broken = door.another(Faulty(door, method, after=after))
     with pytest.raises(Fault):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +35,7 @@ class Losing(Catalogue):
     turns = 0
     lost: frozenset[int] = frozenset()
     done = False
+    meanwhile: Callable[[], object] | None = None
 
     def lose(self, *turns: int, done: bool) -> None:
         self.turns, self.lost, self.done = 0, frozenset(turns), done
@@ -42,6 +43,8 @@ class Losing(Catalogue):
     @contextmanager
     def write(self) -> Iterator[Connection]:
         self.turns += 1
+        if self.turns == 3 and self.meanwhile is not None:
+            self.meanwhile()
         lost = self.turns in self.lost
         with super().write() as conn:
             yield conn
@@ -112,6 +115,22 @@ def test_where_nobody_answers_all_stays_as_it_lies_until_the_next(node: Node, lo
     assert node.listed() == {DEMO[0]: sha256(DEMO[1])}
     assert node.send(DEMO).status == "identical"
     node.at_rest()
+
+
+def test_what_another_node_has_finished_meanwhile_is_left_to_be_read(node: Node, losing: Losing) -> None:
+    """It took it for given up: the file is a member, and not listed before the loop has read it."""
+    losing.lose(2, done=False)
+    outcome: list[tuple[int, int]] = []
+    losing.meanwhile = lambda: outcome.append(node.intake.recover("main", given_up=lambda _: True))
+    with pytest.raises(CatalogueError, match="lost"):
+        node.send(DEMO)
+    assert outcome == [(1, 0)]
+    assert node.listed() == {}
+    assert (node.folder / DEMO[0]).read_bytes() == DEMO[1]
+    node.at_rest()
+    node.scan()
+    assert node.listed() == {DEMO[0]: sha256(DEMO[1])}
+    assert node.send(DEMO).status == "identical"
 
 
 def test_what_one_began_oneself_and_forgot_is_undone(node: Node) -> None:

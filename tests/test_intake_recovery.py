@@ -77,6 +77,20 @@ def test_kept_bytes_that_are_damaged_are_not_placed(door: Door) -> None:
     assert not (door.folder / DEMO[0]).exists()
 
 
+def test_kept_bytes_that_cannot_be_placed_are_all_that_is_left(door: Door) -> None:
+    class Full(Folder):
+        def restore(self, sha256: str, root: int, path: str, *, over: bool = False) -> Stat:
+            raise OSError(28, "No space left on device")
+
+    door.send(DEMO)
+    (door.folder / DEMO[0]).unlink()
+    intent(door, DEMO[1])
+    assert door.another(Full(door.roots, door.place / "kept")).recover("main") == (0, 1)
+    assert list(door.folder.iterdir()) == []
+    assert Path(door.storage.kept_path(sha256(DEMO[1]))).read_bytes() == DEMO[1]
+    door.at_rest()
+
+
 def test_what_was_replaced_is_remembered_when_a_publish_is_finished(door: Door) -> None:
     door.send(DEMO)
     (door.folder / DEMO[0]).unlink()
@@ -140,6 +154,26 @@ def test_a_file_that_is_another_one_by_the_time_it_is_read_is_refused(door: Door
         door.send(DEMO, intake=receiving(door, odd))
     assert list(door.folder.iterdir()) == []
     door.at_rest()
+
+
+@pytest.mark.parametrize("data", [OTHER[1], None])
+def test_a_file_that_somebody_changes_before_it_is_listed_is_not_ours(door: Door, data: bytes | None) -> None:
+    """What lies there then was put there by somebody else: it stays, and is read like any file."""
+
+    class Touched(Folder):
+        def put(self, staged: Staged, root: int, path: str, *, sync: bool = True) -> Stat:
+            found = super().put(staged, root, path, sync=sync)
+            (door.folder / path).unlink()
+            if data is not None:
+                (door.folder / path).write_bytes(data)
+            return found
+
+    with pytest.raises(Changing, match="was changed in the folder while it was received"):
+        door.send(DEMO, intake=door.another(Touched(door.roots, door.place / "kept")))
+    assert door.listed() == {}
+    assert door.live() == []
+    door.scan()
+    assert door.listed() == ({} if data is None else {DEMO[0]: sha256(data)})
 
 
 def test_a_signature_that_cannot_be_kept_undoes_its_file(door: Door) -> None:

@@ -11,7 +11,7 @@ from pidex.catalogue.engine import Connection
 from pidex.core import names, uploads
 from pidex.core.errors import Busy, CatalogueError, Changing, FileDeleted, FileExists
 from pidex.core.folder import Key, filename_key
-from pidex.core.model import Distribution, Facts, PackageType, Place, PlaceState, Principal
+from pidex.core.model import Distribution, Facts, PackageType, Place, PlaceState, Principal, Stat
 from pidex.core.permissions import OPERATOR_GROUP
 from pidex.core.pushes import Kind, Put
 from pidex.intake import lock, standing
@@ -140,8 +140,7 @@ class Arrivals(Deliveries):
         """
         announced = self._announce_all(index, root, arrivals, by)
         try:
-            for arrival in arrivals:
-                self._put(arrival, root, force=force)
+            there = {arrival.put.path: self._put(arrival, root, force=force) for arrival in arrivals}
             for path in gone:
                 self._storage.delete(root, path)
             for start in range(0, max(len(arrivals), 1), TOGETHER):
@@ -149,7 +148,8 @@ class Arrivals(Deliveries):
                 paths = {(root, path) for path in gone} if start == 0 else set()
                 if part or paths:
                     with self._catalogue.write() as conn:
-                        self._admit_push(conn, index_of(conn, index), root, part, paths, by=by, force=force)
+                        here = index_of(conn, index)
+                        self._admit_push(conn, here, root, part, paths, there=there, by=by, force=force)
         finally:
             self._over(index, announced)
 
@@ -199,7 +199,7 @@ class Arrivals(Deliveries):
                 listed = files.find_by_keys(conn, here.id, sorted(wanted))
                 paths = {(root, self._path(root, arrival)) for arrival in arrivals}
                 gone = {(row.root, row.path) for row in listed.values()} - paths
-                self._admit_push(conn, here, root, arrivals, gone, by=by, force=force)
+                self._admit_push(conn, here, root, arrivals, gone, there={}, by=by, force=force)
                 admitted = admissions.find_many(conn, here.id, sorted(keys))
                 name, at = by.name or "anonymous", int(self._clock() * 1_000_000)
                 admissions.supersede(conn, here.id, admitted.values(), replaced=at, by=name, how="git")
@@ -253,21 +253,23 @@ class Arrivals(Deliveries):
                 if intents.find(conn, number, intent.key) == intent:
                     intents.done(conn, number, intent.key)
 
-    def _put(self, arrival: Arrival, root: int, *, force: bool) -> None:
-        """Give one file its path; the same bytes there stay as they are."""
+    def _put(self, arrival: Arrival, root: int, *, force: bool) -> Stat | None:
+        """Give one file its path. The same bytes there stay as they are: the stat of those, else None."""
         path = arrival.put.path
         self._storage.make_folder(root, path.rpartition("/")[0])
+        stat = self._storage.stat(root, path)
         if self._storage.digest(root, path) == arrival.sha256:
-            return
+            return stat
         if force or arrival.put.kind is Kind.REPLACED:
             self._storage.replace(arrival.stage.file, root, path)
-            return
+            return None
         try:
             self._storage.put(arrival.stage.file, root, path)
         except FileExistsError:
             raise FileExists(
                 f"Something else lies at {path} in the folder, which did not come by git. Move it away there."
             ) from None
+        return None
 
     def _admit_push(
         self,
@@ -277,19 +279,22 @@ class Arrivals(Deliveries):
         arrivals: Sequence[Arrival],
         gone: Collection[Key],
         *,
+        there: Mapping[str, Stat | None],
         by: Principal,
         force: bool,
     ) -> None:
-        """In the caller's transaction: what came is listed, what went is not, what moved is never missing."""
-        now, folder = self._clock(), root in self._storage.folders
+        """In the caller's transaction: what came is listed, what went is not, what moved is never missing.
+
+        `there`: the stats of files that were not placed, since their bytes lay there. What lies at a path by
+        now is not asked: it may be somebody else's.
+        """
+        now = self._clock()
         keys = {arrival.put.key for arrival in arrivals} | {filename_key(path) for _, path in gone}
         facts: dict[tuple[str, PackageType], Facts] = {}
         found = []
         for arrival in arrivals:
             path = self._path(root, arrival)
-            stat = self._storage.stat(root, path) if folder else arrival.stage.file.stat()
-            if stat is None:
-                raise _changed(arrival)
+            stat = there.get(arrival.put.path) or arrival.stage.file.stat()
             found.append(Place(root, path, stat, PlaceState.WHOLE, arrival.sha256))
             facts[arrival.sha256, arrival.distribution.packagetype] = arrival.facts
         leaving = {key: row.project for key, row in files.find_by_keys(conn, here.id, sorted(keys)).items()}

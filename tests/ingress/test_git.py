@@ -18,12 +18,13 @@ import pytest
 from pidex.app import Pidex, build
 from pidex.backends.git import Git
 from pidex.backends.repositories import Repositories
-from pidex.catalogue import admissions, audit, indexes, tombstones
+from pidex.catalogue import admissions, audit, indexes, intents, tombstones
 from pidex.config import load
 from pidex.core import pushes as values
-from pidex.core.errors import Busy, Conflict, Forbidden, NotFound
+from pidex.core.errors import Busy, Changing, Conflict, FileDeleted, Forbidden, NotFound
 from pidex.core.hooks import PUSHER, principal_text
-from pidex.core.model import OPERATOR, Entry, File, Principal
+from pidex.core.interfaces import Staged
+from pidex.core.model import OPERATOR, Entry, File, Principal, Stat
 from pidex.core.permissions import Action
 from pidex.core.pushes import Kind, Moved, Record
 from pidex.ingress import git as ingress
@@ -447,6 +448,51 @@ def test_a_name_that_did_not_come_by_git_is_not_overwritten(bench: Bench) -> Non
     bench.pidex.intake().adopt("main", [look])
     clone.git("rm", "-q", name)
     assert f"{name}: still listed, since it also lies at elsewhere/{name}" in clone.push()
+
+
+def test_what_changes_in_the_folder_during_a_push_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, data = wheel("demo", "1.0")
+    put = bench.pidex.storage.put
+
+    def race(staged: Staged, root: int, path: str, *, sync: bool = True) -> Stat:
+        found = put(staged, root, path, sync=sync)
+        (bench.packages / path).unlink()
+        if others is not None:
+            (bench.packages / path).write_bytes(others)
+        return found
+
+    monkeypatch.setattr(bench.pidex.storage, "put", race)
+    for others in (None, wheel("demo", "1.0", files={"x.py": b"1"})[1]):
+        with bench.arrivals.stage("main") as stage:
+            stage.write(data)
+            arrival = bench.arrivals.examine("main", values.Put(name, "", Kind.ADDED), stage, by=ANN)
+            with pytest.raises(Changing, match="was changed in the folder while it was pushed"):
+                bench.arrivals.place("main", 0, [arrival], [], by=ANN)
+        assert bench.files() == {}
+        assert bench.lying() == ({} if others is None else {name: others})
+        assert bench.pidex.intake().recover("main") == (0, 0), "nothing is under way any more"
+
+
+def test_a_name_that_is_on_its_way_or_was_burnt_is_not_taken_by_a_push(bench: Bench) -> None:
+    name, data = wheel("demo", "1.0")
+    clone = Clone(bench, "clone")
+    write(clone.folder, (name, data))
+    with bench.pidex.catalogue.write() as conn:
+        index = indexes.find(conn, "main")
+        assert index is not None
+        intents.put(conn, index.id, intents.Intent(name, 0, name, "0" * 64, 3, "bob", 77))
+    assert f"An upload of {name} is under way" in clone.refused()[0]
+    with bench.pidex.catalogue.write() as conn:
+        intents.done(conn, index.id, name)
+    clone.push()
+    bury(bench, bench.files()[name])
+    for kind in (Kind.REPLACED, Kind.MOVED):
+        with bench.arrivals.stage("main") as stage:
+            stage.write(wheel("demo", "1.0", files={"x.py": b"1"})[1])
+            with pytest.raises(FileDeleted, match="deleted by bob"):
+                bench.arrivals.examine("main", values.Put(name, "", kind), stage, by=ANN)
 
 
 # --- cut in the middle --------------------------------------------------------------------------------------

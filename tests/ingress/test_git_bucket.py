@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +20,11 @@ from pidex.backends.git import Git
 from pidex.backends.objects.beside import Beside
 from pidex.backends.objects.packs import Packs
 from pidex.backends.repositories import Repositories
-from pidex.catalogue import admissions, branches, indexes
+from pidex.catalogue import admissions, branches, garbage, indexes
+from pidex.catalogue.engine import Connection
 from pidex.config import load
 from pidex.core import pushes as values
-from pidex.core.errors import Conflict, PidexError
+from pidex.core.errors import CatalogueError, Conflict, PidexError
 from pidex.core.model import OPERATOR, File
 from pidex.core.permissions import Action
 from pidex.ingress.control import Control
@@ -272,6 +275,58 @@ def test_a_push_that_is_cut_after_its_transaction_is_there(
     assert set(pair.files()) == {sample[0]}
     # Who was told no pushes again, and it is there already.
     assert "Everything up-to-date" in git("push", str(pair.one.copies.path("main")), "main", cwd=clone)
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_push_whose_commit_nobody_answered_is_what_became_of_it(
+    pair: Pair, done: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = pair.one.clone(pair.top / "clone")
+    write(clone, sample := wheel("demo", "1.0"))
+    arrivals, catalogue = pair.one.arrivals, pair.pidex.catalogue
+    whole = arrivals.place_with
+
+    class Losing:
+        """Loses the answer to a commit that was made, or not."""
+
+        read = staticmethod(catalogue.read)
+
+        @contextmanager
+        def write(self) -> Iterator[Connection]:
+            with catalogue.write() as conn:
+                yield conn
+                if not done:
+                    raise CatalogueError("the answer was lost", retry_after=1)
+            raise CatalogueError("the answer was lost", retry_after=1)
+
+    def place_with(*arguments: Any, **more: Any) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(arrivals, "_catalogue", Losing())
+            whole(*arguments, **more)
+
+    monkeypatch.setattr(arrivals, "place_with", place_with)
+    if done:
+        pair.one.push(clone)
+    else:
+        assert "the answer was lost" in pair.one.refused(clone)
+    pair.agree()
+    assert set(pair.files()) == ({sample[0]} if done else set())
+
+
+def test_bytes_that_are_being_cleared_away_are_not_counted_on(pair: Pair) -> None:
+    clone = pair.one.clone(pair.top / "clone")
+    write(clone, sample := wheel("demo", "1.0"))
+    digest = hashlib.sha256(sample[1]).hexdigest()
+    with pair.pidex.catalogue.write() as conn:
+        garbage.mark(conn, [digest], at=1)
+        assert garbage.claim(conn, marked=2, begun=0, since=0, at=3, limit=10) == [digest]
+    assert "about to be without some of these bytes" in pair.one.refused(clone)
+    assert pair.files() == {}
+    with pair.pidex.catalogue.write() as conn:
+        garbage.unmark(conn, [digest])
+    pair.one.push(clone)
+    pair.agree()
+    assert set(pair.files()) == {sample[0]}
 
 
 def test_a_copy_that_is_lost_damaged_or_of_another_time_is_made_anew(pair: Pair) -> None:

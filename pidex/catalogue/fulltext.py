@@ -30,7 +30,8 @@ create table search1_projects (
   id bigint generated always as identity primary key,
   index_name text collate "C" not null, project text collate "C" not null, name text not null,
   version text not null, summary text not null, origin text not null, status text not null,
-  updated bigint not null, kind text not null, texts tsvector not null, unique (index_name, project));
+  updated bigint not null, kind text not null, texts tsvector not null,
+  unique (index_name, project) include (kind, updated));
 create index search1_projects_texts on search1_projects using gin (texts);
 create index search1_projects_reversed on search1_projects (index_name, (reverse(project)));
 create table search1_needs (
@@ -63,17 +64,21 @@ _ADD = text(
     " || setweight(to_tsvector('simple', :c), 'C') || setweight(to_tsvector('simple', :d), 'D'))"
 )
 _ADD_NEED = text("insert into search1_needs values (:index_name, :project, :target, :requirement)")
-_ALL = text(
-    f"select {CANDIDATE} from search1_projects where index_name = any(:names) order by project limit :most"  # noqa: S608
+#: Out of the index alone, which has all four columns: the rows are long. An index at a time is in order.
+_EACH = (
+    "select found.* from unnest(cast(:names as text[])) as asked (name) cross join lateral"  # noqa: S608
+    f" (select {CANDIDATE} from search1_projects where index_name = asked.name %s"
+    " order by project limit :most) as found order by project limit :most"
 )
+_ALL = text(_EACH % "")
+_NAMED = text(_EACH % "and project like :pattern escape '!'")
+#: Of a word that more projects have than are found, any of them are ranked: reading all takes seconds. `is
+#: true` keeps the planner from reading all of an index by its name, beside what fits.
 _FITTING = text(
-    f"select {CANDIDATE} from search1_projects, to_tsquery('simple', :query) as query"  # noqa: S608
-    " where texts @@ query and index_name = any(:names)"
-    f" order by ts_rank('{_WEIGHTS}', texts, query, 1) desc, project limit :most"
-)
-_NAMED = text(
-    f"select {CANDIDATE} from search1_projects where index_name = any(:names)"  # noqa: S608
-    " and project like :pattern escape '!' order by project limit :most"
+    f"select {CANDIDATE} from (select {CANDIDATE}, ts_rank('{_WEIGHTS}', texts, query, 1) as fit"  # noqa: S608
+    " from search1_projects, to_tsquery('simple', :query) as query"
+    " where texts @@ query and (index_name = any(:names)) is true limit :most) as fitting"
+    " order by fit desc, project"
 )
 _TELL = text(
     f"select {COLUMNS} from search1_projects"  # noqa: S608

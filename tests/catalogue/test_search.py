@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pidex.catalogue import search
+from pidex.catalogue import fulltext, search
 from pidex.catalogue.engine import Catalogue
 from pidex.catalogue.fulltext import SharedTexts
 from pidex.catalogue.search import State, Texts
@@ -126,6 +126,17 @@ def test_projects_are_found_by_their_texts(shared: Texts | SharedTexts) -> None:
     assert sorted(found(shared, "ham")) == ["anvil", "hammer", "hammer-time", "sledgehammer"]
     assert sorted(found(shared, "forge")) == ["anvil", "sledgehammer"]
     assert found(shared, "iron", "main", "other") == ["anvil"]
+
+
+def test_names_come_first_however_many_texts_fit(
+    shared: Texts | SharedTexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (search, fulltext):
+        monkeypatch.setattr(module, "MAX_FOUND", 1)
+    every = found(shared, "hammer", "main", "other")
+    assert every[:3] == ["hammer", "hammer-time", "sledgehammer"]
+    assert len(every) <= 4
+    assert found(shared, "", "main", "other") == ["anvil"]
 
 
 def test_a_query_is_never_a_language(shared: Texts | SharedTexts) -> None:

@@ -55,15 +55,18 @@ class Series:
         self.notes[f"{act} {kind}: {status}"] += 1
         if status not in ANSWERS or (kind in FULL and act in _TOLD and status not in (200, 503, 507)):
             raise Broken(f"{what}: answered {status}")
-        self._look(one, what, status, act, before)
+        try:
+            self._look(one, status, act, before)
+        except Broken as error:
+            raise Broken(f"{what}: answered {status}: {error}") from None
         return True
 
-    def _look(self, one: Try, what: str, status: int, act: str, before: Counter[str]) -> None:
+    def _look(self, one: Try, status: int, act: str, before: Counter[str]) -> None:
         """Nothing half, nothing left, and the next try does it."""
         house, (do, done) = self.house, ACTS[act]
         if status == 200 and not done(one):
             if act != "fetch":
-                raise Broken(f"{what}: answered 200, and it is not so")
+                raise Broken("it is not so")
             # Whoever asked has the bytes, and they were checked; here there was no room for them.
             self.counts["fetched, and not kept"] += 1
             status = 507
@@ -71,25 +74,25 @@ class Series:
         house.intake.recover("main")
         if act == "push":
             house.end_pushes()
-        self._at_rest(what, before)
+        self._at_rest(before)
         if status != 200:
             if act == "delete" and done(one):
                 self.counts["deleted, and told of a failure"] += 1
             elif (again := once_more(one, do)) != 200:
-                raise Broken(f"{what}: the next try answered {again}")
+                raise Broken(f"the next try answered {again}")
         if not done(one):
-            raise Broken(f"{what}: the next try did not do it")
+            raise Broken("the next try did not do it")
         house.reconciler.scan()
         if not done(one):
-            raise Broken(f"{what}: undone by the next scan")
+            raise Broken("undone by the next scan")
         if act != "delete" and one.old[0] not in house.listed(f"old{one.number}"):
-            raise Broken(f"{what}: another file is not listed any more")
+            raise Broken("another file is not listed any more")
         whole = dict((one.old, one.new, one.dropped, *one.pushed_ones))
         for path in house.folder.iterdir():
             if path.name in whole and path.read_bytes() != whole[path.name]:
-                raise Broken(f"{what}: {path.name} is partial")
+                raise Broken(f"{path.name} is partial")
 
-    def _at_rest(self, what: str, before: Counter[str]) -> None:
+    def _at_rest(self, before: Counter[str]) -> None:
         """What goes on beside an answer comes to its end, and leaves neither names nor descriptors."""
         end = time.monotonic() + REST_SECONDS
         while True:
@@ -98,7 +101,7 @@ class Series:
             if not left and not litter:
                 return
             if time.monotonic() > end:
-                raise Broken(f"{what}: left behind: {litter}, open: {dict(left)}")
+                raise Broken(f"left behind: {litter}, open: {dict(left)}")
             self.house.rest()
 
 

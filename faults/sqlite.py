@@ -92,18 +92,21 @@ class _Series:
         self.counts[f"{act} {kind}: {status}"] += 1
         if status not in (200, 500, 503, 507) and (act, status) != ("push", 403):  # refused by a line
             raise Broken(f"{what}: answered {status}")
-        self._look(one, what, status, act)
+        try:
+            self._look(one, status, act)
+        except Broken as error:
+            raise Broken(f"{what}: answered {status}: {error}") from None
         return True
 
-    def _look(self, one: Try, what: str, status: int, act: str) -> None:
+    def _look(self, one: Try, status: int, act: str) -> None:
         do, done = ACTS[act]
         house = self.house
         with closing(sqlite3.connect(house.data / "catalogue.db")) as connection:
             said = connection.execute("pragma quick_check").fetchone()[0]
         if said != "ok":
-            raise Broken(f"{what}: quick_check: {said}")
+            raise Broken(f"quick_check: {said}")
         if status == 200 and not done(one):
-            raise Broken(f"{what}: answered 200, and it is not so")
+            raise Broken("it is not so")
         house.intake.recover("main")
         if act == "push":
             house.end_pushes()
@@ -111,12 +114,12 @@ class _Series:
             if act == "delete" and done(one):
                 self.counts["deleted, and told of a failure"] += 1
             elif (again := once_more(one, do)) != 200:
-                raise Broken(f"{what}: the next try answered {again}")
+                raise Broken(f"the next try answered {again}")
         house.reconciler.scan()
         if not done(one):
-            raise Broken(f"{what}: the next try did not do it")
+            raise Broken("the next try did not do it")
         if litter := house.litter():
-            raise Broken(f"{what}: left behind: {litter}")
+            raise Broken(f"left behind: {litter}")
 
 
 class _Copies:

@@ -35,6 +35,10 @@ class Failed(Conflict):
 
     code, status, title = "git-failed", 409, "git failed"
 
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
 
 class Git:
     """The system's git, found on a search path, run without anybody's configuration."""
@@ -97,7 +101,7 @@ class Git:
         )  # fmt: skip
         if done.returncode != 0:
             said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
-            raise Failed(f"git {arguments[0]} failed: {said}")
+            raise Failed(f"git {arguments[0]} failed: {said}", done.returncode)
         return done.stdout
 
 
@@ -122,10 +126,13 @@ class Repository:
         return self.git.run(*arguments, environ=self._environ | dict(more or {}), stdin=stdin)
 
     def tip(self) -> str | None:
-        """The commit of the branch; None where there is none yet."""
-        with contextlib.suppress(Failed):
+        """The commit of the branch; None where there is none yet. Raises `Failed` where git cannot say."""
+        try:
             return self._run("rev-parse", "--verify", "--quiet", f"{REF}^{{commit}}").decode().strip()
-        return None
+        except Failed as error:
+            if error.exit_code == 1:  # that it is not there; git itself fails by other numbers
+                return None
+            raise
 
     def tree(self, commit: str | None, *, sizes: bool = False) -> Tree:
         """The files of a commit. Raises `Failed` for what is none."""

@@ -22,22 +22,28 @@ def process_of(pid: int) -> tuple[int, str]:
 
 
 def await_end(of: tuple[int, str], seconds: float) -> bool:
-    """Wait until a process has ended; whether it has. A zombie has."""
+    """Wait until a process has ended; whether it is known to have. A zombie has.
+
+    A look that fails (no descriptor is left, the disk gives nothing) says nothing: whoever is told of an end
+    undoes what the process may still be doing.
+    """
     pid, _ = of
     end = time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
-        fd = None
+        ends = None
         with contextlib.suppress(OSError, AttributeError):
             fd = os.pidfd_open(pid)
             stack.callback(os.close, fd)
+            ends = select.poll()  # of any number, unlike `select.select`
+            ends.register(fd, select.POLLIN)
         while not _ended(of):
             left = end - time.monotonic()
             if left <= 0:
                 return False
-            if fd is None:
+            if ends is None:
                 time.sleep(min(left, LOOK_SECONDS))
-            else:
-                select.select([fd], [], [], min(left, 1.0))
+            elif ends.poll(min(left, 1.0) * 1_000):
+                break
         return True
 
 
@@ -46,8 +52,10 @@ def _ended(of: tuple[int, str]) -> bool:
     if started:
         try:
             text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
+        except OSError:
+            return False
         fields = text.rpartition(")")[2].split()
         return fields[0] in "ZX" or fields[19] != started
     try:

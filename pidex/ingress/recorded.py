@@ -35,9 +35,10 @@ class Recorded:
        not: every path of the record goes back to what the branch has, then the record is dropped.
 
     A server that dies between 2 and 4 leaves the record, and its next start (or push) does step 4 first. So
-    the index equals the branch, for the files that came by git, whenever no record is there. Where nodes
-    share the folder, git may still run at the one that died: then the branch is moved on by a commit that
-    changes nothing, so that this git cannot move it any more, before its push is put back.
+    the index equals the branch, for the files that came by git, whenever no record is there. Where git cannot
+    be seen from here (it runs at a node that died and shares the folder, or in another container), it may
+    still run: then the branch is moved on by a commit that changes nothing, so that this git cannot move it
+    any more, before its push is put back. A look that fails is no end that was seen.
     """
 
     most = 10_000
@@ -138,16 +139,16 @@ class Recorded:
             return
         end = time.monotonic() + END_WAIT
         while repository.tip() != record.new:
-            if record.node != self._node:  # git may still run there, and nobody can see it
+            late = time.monotonic() >= end
+            # Git may still run, and nobody can see it.
+            if record.node != self._node or (record.process is None and late):
                 repository.fence(repository.tip(), by=record.by, now=self._clock())
                 break
-            if record.process is None:  # nobody can see whether git still runs
-                if time.monotonic() >= end:
-                    break
+            if record.process is None:
                 time.sleep(LOOK_SECONDS)
             elif self._repositories.await_end(record.process, 1.0):
                 break
-            elif not patient and time.monotonic() >= end:
+            elif late and not patient:
                 raise Busy(f"A push to {index} is still under way. Try again in a moment.", retry_after=10)
         if pushes.undo(record, repository.tip()):
             log.warning("a push to %s by %s did not come to its end: it is put back", index, record.by)

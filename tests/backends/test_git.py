@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from faults.shim import Shim
 from pidex.backends import cgi
 from pidex.backends.git import Failed, Git, Missing, Repository
 from pidex.backends.repositories import Repositories, follow_work_tree
@@ -285,6 +286,30 @@ def test_the_end_of_a_process_is_noticed() -> None:
         assert await_end(running, 20)  # as a zombie, since nobody has waited for it
     assert await_end(running, 0)
     assert await_end((os.getpid(), "1"), 0), "the number is another process's now"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_process_that_cannot_be_looked_at_has_not_ended(
+    monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    if not told:  # by the system, which has no descriptor left for it
+        monkeypatch.delattr(os, "pidfd_open")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        running = process_of(child.pid)
+        with Shim("EIO", 1, lasting=True).standing():
+            assert not await_end(running, 0.1)
+            child.stdin.close()
+            assert await_end(running, 20 if told else 0.1) is told
+        assert await_end(running, 20)
+
+
+def test_a_branch_that_git_cannot_tell_of_is_not_taken_for_none(git: Git, tmp_path: Path) -> None:
+    repository = Repositories(tmp_path, git).create("main", ["true"])
+    assert repository.tip() is None
+    (repository.folder / "HEAD").unlink()
+    with pytest.raises(Failed, match="not a git repository"):
+        repository.tip()
 
 
 # --- CGI ----------------------------------------------------------------------------------------------------

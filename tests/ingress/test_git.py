@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import errno
 import os
 import random
 import shutil
@@ -18,6 +18,7 @@ import pytest
 from pidex.app import Pidex, build
 from pidex.backends.git import Git
 from pidex.backends.repositories import Repositories
+from pidex.backends.running import process_of
 from pidex.catalogue import admissions, audit, indexes, intents, tombstones
 from pidex.config import load
 from pidex.core import pushes as values
@@ -28,6 +29,7 @@ from pidex.core.model import OPERATOR, Entry, File, Principal, Stat
 from pidex.core.permissions import Action
 from pidex.core.pushes import Kind, Moved, Record
 from pidex.ingress import git as ingress
+from pidex.ingress import recorded
 from pidex.ingress.control import Control
 from pidex.ingress.git import Pushes
 from pidex.intake.pushes import Arrivals
@@ -521,7 +523,11 @@ def test_a_push_that_git_refuses_after_us_is_put_back(bench: Bench) -> None:
     assert bench.lying() != before
 
 
-def cut(bench: Bench, clone: Clone) -> None:
+#: A process that has ended: its number is another one's now.
+GONE = (os.getpid(), "1")
+
+
+def cut(bench: Bench, clone: Clone, *, process: tuple[int, str] | None = GONE, node: str = "") -> None:
     """What a kill between placing and the branch leaves: files placed, a record, and the old tip."""
     clone.commit()
     new = clone.git("rev-parse", "HEAD").strip()
@@ -547,7 +553,7 @@ def cut(bench: Bench, clone: Clone) -> None:
             for each in arrivals
         ]
         moved += [Moved(path, before[path].oid, None) for path in plan.gone]
-        repository.keep(Record(old, new, 0, "ann", (os.getpid(), "1"), tuple(moved)))
+        repository.keep(Record(old, new, 0, "ann", process, tuple(moved), node))
         bench.arrivals.place("main", 0, arrivals, plan.gone, by=ANN)
 
 
@@ -581,7 +587,11 @@ def test_what_a_kill_left_is_put_back_by_the_next_push(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_push_at_a_node_that_died_is_put_back_and_its_git_comes_too_late(bench: Bench, first: bool) -> None:
+@pytest.mark.parametrize(("process", "node"), [(GONE, "elsewhere"), (None, "")])
+def test_a_push_by_a_git_that_nobody_sees_is_put_back_and_it_comes_too_late(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, process: tuple[int, str] | None, node: str, first: bool
+) -> None:
+    monkeypatch.setattr(recorded, "END_WAIT", 0.1)
     clone = Clone(bench, "clone")
     if not first:
         write(clone.folder, wheel("demo", "1.0"))
@@ -589,20 +599,40 @@ def test_a_push_at_a_node_that_died_is_put_back_and_its_git_comes_too_late(bench
         bench.agrees()
     old, before = bench.tip(), bench.lying()
     write(clone.folder, wheel("demo", "2.0"))
-    cut(bench, clone)
-    repository = bench.repositories.get("main")
-    record = repository.kept()
-    assert record is not None
-    repository.keep(dataclasses.replace(record, node="elsewhere"))
+    cut(bench, clone, process=process, node=node)
     assert bench.pushes.repair("main", by=OPERATOR)["placed"] == 0
     assert bench.lying() == before
     bench.agrees()
-    # What git does at that node once its hook has said yes:
+    # What that git does once its hook has said yes:
     with pytest.raises(subprocess.CalledProcessError):
         bench.git("update-ref", "refs/heads/main", "FETCH_HEAD", old or "0" * 40, cwd=bench.repository)
     bench.agrees()
     said = bench.git("log", "--format=%an: %s", "-1", "main", cwd=bench.repository)
     assert said.strip() == "ann: A push that was cut is put back"
+
+
+def test_a_git_that_cannot_be_looked_at_has_not_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "END_WAIT", 0.1)
+    clone = Clone(bench, "clone")
+    write(clone.folder, wheel("demo", "1.0"))
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as git:
+        cut(bench, clone, process=process_of(git.pid))
+        read = Path.read_text
+
+        def failing(path: Path, *arguments: str, **named: str) -> str:
+            if path.parent.parent == Path("/proc"):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return read(path, *arguments, **named)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "read_text", failing)
+            with pytest.raises(Busy, match="still under way"):
+                bench.pushes.repair("main", by=OPERATOR)
+        bench.git("update-ref", "refs/heads/main", "FETCH_HEAD", cwd=bench.repository)
+        git.communicate()
+    bench.pushes.repair("main", by=OPERATOR)
+    bench.agrees()
+    assert list(bench.lying()) == ["demo-1.0-py3-none-any.whl"]
 
 
 def test_a_branch_that_moved_needs_no_putting_back(bench: Bench) -> None:

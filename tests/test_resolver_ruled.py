@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from msgspec import structs
 
-from pidex.catalogue import exemptions, holds, indexes, yanks
+from pidex.catalogue import advisories, exemptions, holds, indexes, yanks
 from pidex.catalogue.engine import Catalogue
+from pidex.core import advisories as advice
 from pidex.core.errors import NotFetched, Withheld
 from pidex.core.model import ANONYMOUS
 from pidex.core.rulebook import edited
+from tests.core.test_advisories import record
 from tests.test_resolver_layers import BLAKE, PYPI, House, page
 
 SECOND = 1_000_000
@@ -145,3 +149,36 @@ def test_flat_lists_have_what_pages_have(house: House) -> None:
     for index in ("base", "main"):
         assert [file.filename for file in house.resolver.files(index, by=ANONYMOUS)] == ["two-1.0.zip"]
         assert house.names(index) == ["two"]
+
+
+def advise(house: House, *records: dict[str, Any]) -> None:
+    with house.catalogue.write() as conn:
+        for each in records:
+            found = advice.read(json.dumps(each).encode())
+            advisories.put(conn, [(project, known) for project, known in found.items() if known is not None])
+
+
+def test_malware_is_in_no_index_and_a_vulnerability_where_rules_say_so(house: House) -> None:
+    main = house.index("main", "own-1.0.zip", upstreams=(PYPI,))
+    house.index("dev", bases=("main",))
+    advise(
+        house,
+        record("MAL-1", name="foo", versions=["1.0"]),
+        record("GHSA-1", name="foo", versions=["2.0"], database_specific={"severity": "HIGH"}),
+        record("MAL-2", name="own", versions=["1.0"]),
+    )
+    assert versions(house, "main") == versions(house, "dev") == ("2.0",)
+    assert versions(house, "main", "own") == ("1.0",), "a name of ours is not that of the world"
+    with pytest.raises(Withheld, match="it is malware: MAL-1"):
+        house.resolver.locate("dev", BLAKE, "foo-1.0.zip", by=ANONYMOUS)
+    assert {each.id for each in house.page("main", "foo").advisories} == {"MAL-1", "GHSA-1"}
+    assert house.page("main", "own").advisories == ()
+    rule(house, main, "vulnerable_yanked=medium")
+    assert [file.yanked for file in house.page("dev", "foo").files] == [
+        "known vulnerability: GHSA-1: It leaks"
+    ]
+    rule(house, main, "vulnerable=high")
+    assert versions(house, "dev") == ()
+    rule(house, main, "malware=no", "scope=all")
+    assert versions(house, "main") == ("1.0", "2.0")
+    assert [each.id for each in house.page("main", "own").advisories] == ["MAL-2"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, event, select
 
-from pidex.catalogue import branches as _branches  # noqa: F401  # whose tables have a seal, too
+from pidex.catalogue import advisories as _advisories  # noqa: F401  # whose tables have a seal, too
+from pidex.catalogue import branches as _branches  # noqa: F401
 from pidex.catalogue import garbage, upserts
 from pidex.catalogue.tables import metadata, seals
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "token": ("tokens", "API tokens, with ready lines for twine, uv, pip and netrc."),
     "grant": ("grants", "Roles: who may read, upload and administer what."),
     "policy": ("policy", "What of its contents an index shows: rules, exemptions, quarantine."),
+    "advisories": ("advisories", "Known malware and vulnerabilities: taken in, shown, forgotten."),
     "index": ("indexes", "Indexes beside the default one, with bases and upstreams."),
     "bucket": ("bucket", "The bucket: what it holds, manifests, rebuilding, and clearing away."),
     "mirror": ("mirror", "What is held of upstreams: fetched ahead, listed, counted, dropped."),

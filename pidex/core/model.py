@@ -219,6 +219,54 @@ class Withholding:
     until: float | None = None
 
 
+#: From least to worst; `any` takes in what nobody has rated.
+SEVERITIES = ("any", "low", "medium", "high", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Versions from one on (`introduced`, '0' for the first of all) to before `fixed` or up to `last`."""
+
+    introduced: str
+    fixed: str = ""
+    last: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Advisory:
+    """What one record says of one project. `severity` counts in `SEVERITIES`; 0 where nobody rated it."""
+
+    id: str
+    modified: str
+    malware: bool
+    severity: int
+    summary: str
+    details: str
+    aliases: tuple[str, ...]
+    versions: tuple[str, ...]
+    spans: tuple[Span, ...]
+
+    @property
+    def told(self) -> str:
+        """The record in a few words."""
+        return f"{self.id}: {self.summary}" if self.summary else self.id
+
+    @property
+    def link(self) -> str:
+        """Where people read more."""
+        return f"https://osv.dev/vulnerability/{self.id}"
+
+    @property
+    def fixed_in(self) -> tuple[str, ...]:
+        """The versions that mend it, in their order."""
+        return tuple(dict.fromkeys(span.fixed for span in self.spans if span.fixed))
+
+    @property
+    def rating(self) -> str:
+        """Its severity as a word; empty where nobody rated it."""
+        return SEVERITIES[self.severity] if self.severity else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What an index says about one project. `files` sorted by (version, filename), `versions` ascending."""
@@ -235,6 +283,7 @@ class Page:
     origin: str = ""  # the upstream that answered; empty: this installation alone, '+': merged
     withheld: tuple[Withholding, ...] = ()  # files that a rule keeps back; in no list
     layers: tuple[str, ...] = ()  # other indexes whose contents these are: their rights hold, too
+    advisories: tuple[Advisory, ...] = ()  # what is known of the public project of this name
 
 
 class ProjectName(NamedTuple):

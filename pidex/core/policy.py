@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pidex.core import names
+from pidex.core.advisories import Advisories
 from pidex.core.licences import accepts, matches
-from pidex.core.model import File, PackageType, Withholding
+from pidex.core.model import SEVERITIES, Advisory, File, PackageType, Withholding
 from pidex.core.sentences import said
 from pidex.core.tags import Wanted, platforms_of, runs_on
 from pidex.core.terms import Term
@@ -28,7 +29,10 @@ class Rules:
     'name>=2,<3'); `constrained`: projects that no constraint speaks of are not shown. `types` are package
     types, `platforms` patterns of platform tags, `pythons` versions as 'X.Y'. `licences`: patterns of licence
     expressions that are allowed, `licences_denied` those that are not, `licence_unknown` whether a file that
-    says nothing is shown. `dry_run`: nothing is kept back, everything is reported.
+    says nothing is shown. `malware`: whether what advisories call malware is kept back; `vulnerable` and
+    `vulnerable_yanked`: the severity (of `SEVERITIES`) from which on a release with a known vulnerability is
+    kept back, or yanked; `advisories_accepted`: ids (of aliases, too) that count for nothing. `dry_run`:
+    nothing is kept back but malware, everything is reported.
     """
 
     scope: str = "upstream"
@@ -47,6 +51,10 @@ class Rules:
     licences: tuple[str, ...] = ()
     licences_denied: tuple[str, ...] = ()
     licence_unknown: bool = True
+    malware: bool = True
+    vulnerable: str = ""
+    vulnerable_yanked: str = ""
+    advisories_accepted: frozenset[str] = frozenset()
     dry_run: bool = False
 
     @property
@@ -104,6 +112,7 @@ class Circumstances:
     """
 
     now: float
+    advisories: Advisories = field(default_factory=Advisories)
     exemptions: Sequence[Exemption] = ()
     holds: Sequence[Hold] = ()
     licence: Callable[[File], str | None] = field(default=lambda _file: None)
@@ -116,9 +125,9 @@ NONE = Rules()
 def judge(rules: Rules, files: Sequence[File], at: Circumstances) -> Judgement:
     """Which of a project's files an index shows. List, page, metadata, bytes, JSON and search all ask here.
 
-    Holds come first and no exemption lifts them; an exemption lifts every rule.
+    Holds and malware come first and no exemption lifts them; an exemption lifts every rule.
     """
-    if rules == NONE and not at.holds:
+    if rules == NONE and not at.holds and not concerned(rules, at.advisories):
         return Judgement(tuple(files))
     held: dict[str, Withholding] = {}
     ruled: dict[str, Withholding] = {}
@@ -131,6 +140,11 @@ def judge(rules: Rules, files: Sequence[File], at: Circumstances) -> Judgement:
             )
             continue
         if rules.scope == "upstream" and not file.origin:
+            continue
+        malware = _malware(rules, file, at)
+        if malware is not None:
+            why = said("it is malware: %(advisory)s", advisory=malware.told)
+            held[file.filename] = Withholding(file, "malware", why)
             continue
         exemption = next((each for each in at.exemptions if _exempts(each, file, at.now)), None)
         if exemption is not None:
@@ -151,6 +165,47 @@ def judge(rules: Rules, files: Sequence[File], at: Circumstances) -> Judgement:
         tuple(ruled[file.filename] for file in files if file.filename in ruled) if rules.dry_run else (),
         min((change for change in changes if change > at.now), default=None),
     )
+
+
+def concerned(rules: Rules, known: Advisories) -> bool:
+    """Whether advisories of a project may make a difference to what is shown of it, or how."""
+    return any(
+        (each.malware and rules.malware)
+        or any(_weighs(each, least) for least in (rules.vulnerable, rules.vulnerable_yanked))
+        for each in known.every
+        if not _accepted(rules, each)
+    )
+
+
+def vulnerable_yank(rules: Rules, file: File, at: Circumstances) -> str | None:
+    """Why a file that is shown counts as yanked for its known vulnerabilities; None where it does not."""
+    if rules.dry_run or not rules.vulnerable_yanked or (rules.scope == "upstream" and not file.origin):
+        return None
+    if any(_exempts(each, file, at.now) for each in at.exemptions):
+        return None
+    found = _vulnerability(rules, file, at, rules.vulnerable_yanked)
+    return None if found is None else f"known vulnerability: {found.told}"
+
+
+def _malware(rules: Rules, file: File, at: Circumstances) -> Advisory | None:
+    if not rules.malware:
+        return None
+    every = at.advisories.of(file.version)
+    return next((each for each in every if each.malware and not _accepted(rules, each)), None)
+
+
+def _vulnerability(rules: Rules, file: File, at: Circumstances, least: str) -> Advisory | None:
+    """The worst vulnerability of a file's release from a severity on."""
+    every = at.advisories.of(file.version)
+    return next((each for each in every if _weighs(each, least) and not _accepted(rules, each)), None)
+
+
+def _weighs(advisory: Advisory, least: str) -> bool:
+    return bool(least) and not advisory.malware and advisory.severity >= SEVERITIES.index(least)
+
+
+def _accepted(rules: Rules, advisory: Advisory) -> bool:
+    return not rules.advisories_accepted.isdisjoint((advisory.id, *advisory.aliases))
 
 
 def hides_project(rules: Rules, project: str, *, mirrored: bool) -> str | None:
@@ -278,6 +333,13 @@ def _licensed(rules: Rules, file: File, at: Circumstances) -> _Reason | None:
     return None
 
 
+def _vulnerable(rules: Rules, file: File, at: Circumstances) -> _Reason | None:
+    found = _vulnerability(rules, file, at, rules.vulnerable)
+    if found is None:
+        return None
+    return said("it has a known vulnerability: %(advisory)s", advisory=found.told), None
+
+
 _CHECKS: tuple[tuple[str, Callable[[Rules, File, Circumstances], _Reason | None]], ...] = (
     ("deny", _denied),
     ("allow", _unlisted),
@@ -290,9 +352,10 @@ _CHECKS: tuple[tuple[str, Callable[[Rules, File, Circumstances], _Reason | None]
     ("pythons", _of_python),
     ("max_size", _large),
     ("licences", _licensed),
+    ("vulnerable", _vulnerable),
 )
 #: The rules by the names under which a withholding tells them, in the order in which they are asked.
-RULES: tuple[str, ...] = ("hold", *(rule for rule, _ in _CHECKS), "keep_latest")
+RULES: tuple[str, ...] = ("hold", "malware", *(rule for rule, _ in _CHECKS), "keep_latest")
 
 
 def _older(rules: Rules, candidates: Iterable[File], at: Circumstances) -> Mapping[str, Withholding]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
+from pidex.core.advisories import Advisories
 from pidex.core.errors import NotFound
 from pidex.core.metadata import Metadata
-from pidex.core.model import File, PackageType, Page, Status
+from pidex.core.model import Advisory, File, PackageType, Page, Status
 from pidex.core.names import canonical_version, is_prerelease, version_key
 from pidex.core.simpleapi import file_path, to_json, upload_time_text
 
@@ -42,7 +43,7 @@ def project_json(page: Page, version: str | None, metadata: Metadata | None, *, 
     answer: dict[str, object] = {
         "info": _info(page, chosen, releases[chosen], metadata, base),
         "urls": [_file(file, base) for file in releases[chosen]],
-        "vulnerabilities": [],
+        "vulnerabilities": [_vulnerability(each) for each in Advisories(page.advisories).of(chosen)],
         "last_serial": page.serial,
         "ownership": {"roles": [], "organization": None},
     }
@@ -192,6 +193,19 @@ def _file(file: File, base: str) -> dict[str, object]:
         "url": _url(file, base),
         "yanked": file.yanked is not None,
         "yanked_reason": file.yanked or None,
+    }
+
+
+def _vulnerability(advisory: Advisory) -> dict[str, object]:
+    return {
+        "id": advisory.id,
+        "source": "osv",
+        "link": advisory.link,
+        "aliases": [*advisory.aliases],
+        "details": advisory.details,
+        "summary": advisory.summary or None,
+        "fixed_in": [*advisory.fixed_in],
+        "withdrawn": None,
     }
 
 

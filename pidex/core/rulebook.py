@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from pidex.core.errors import BadRequest
-from pidex.core.model import PackageType
+from pidex.core.model import SEVERITIES, PackageType
 from pidex.core.policy import NONE, Rules
 from pidex.core.tags import wanted_of
 from pidex.core.terms import term_of
@@ -27,7 +27,7 @@ _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no",
 _SCOPES = ("upstream", "all")
 _LISTS = frozenset(
     {"allow", "deny", "constraints", "types", "platforms", "pythons", "licences", "licences_denied"}
-)
+) | {"advisories_accepted"}
 
 #: What a key says, for people: one line each, in the order in which they are told.
 KEYS: Mapping[str, str] = {
@@ -46,6 +46,10 @@ KEYS: Mapping[str, str] = {
     "licences": "licences that are allowed: 'MIT Apache-2.0 BSD-*'",
     "licences_denied": "licences that are not: 'AGPL-*'",
     "licence_unknown": "whether a file of unknown licence is shown: true or false",
+    "malware": "whether what advisories call malware is kept back: true (unless it is said) or false",
+    "vulnerable": "from which severity on vulnerabilities keep a release back: any low medium high critical",
+    "vulnerable_yanked": "from which severity on they have it yanked",
+    "advisories_accepted": "advisories that count for nothing here: 'GHSA-2hqx-vjc3-4fxm PYSEC-2024-1'",
     "dry_run": "keep nothing back, only report: true or false",
 }
 
@@ -218,6 +222,13 @@ def _scope(key: str, value: Any) -> str:
     return str(value)
 
 
+def _severity(key: str, value: Any) -> str:
+    text = str(value).strip().lower()
+    if text not in SEVERITIES:
+        raise BadRequest(f"{key} is one of {', '.join(SEVERITIES)}, not {text[:40]!r}.")
+    return text
+
+
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "scope": _scope,
     "allow": _terms,
@@ -234,5 +245,9 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "licences": _texts,
     "licences_denied": _texts,
     "licence_unknown": _switch,
+    "malware": _switch,
+    "vulnerable": _severity,
+    "vulnerable_yanked": _severity,
+    "advisories_accepted": lambda key, value: frozenset(_texts(key, value)),
     "dry_run": _switch,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pidex.curator.advising import Advising
 from pidex.curator.desk import Rights
 from pidex.curator.marks import Marks
 from pidex.curator.owners import Owners
@@ -12,7 +13,7 @@ from pidex.curator.ruling import Ruling
 __all__ = ["Curator", "Rights"]
 
 
-class Curator(Marks, Removals, Returns, Owners, Ruling):
+class Curator(Marks, Removals, Returns, Owners, Ruling, Advising):
     """Changes what an index says of its projects. Safe to use from threads and in several processes.
 
     Every change is one transaction, with its one row in the audit and its rows in the journal; a change that

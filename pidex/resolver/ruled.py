@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-from pidex.catalogue import contents, exemptions, holds, indexes, yanks
+from pidex.catalogue import advisories, contents, exemptions, holds, indexes, yanks
 from pidex.catalogue.engine import Connection
 from pidex.core import layers, metadata, names, policy, rulebook
+from pidex.core.advisories import Advisories
 from pidex.core.errors import NotFetched
 from pidex.core.interfaces import Mirrored
 from pidex.core.model import File, PackageType, Page, Withholding
@@ -34,7 +35,12 @@ class Ruling(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether nothing is asked."""
-        return self.rules == policy.NONE and not self.at.holds and not self.yanked
+        return (
+            self.rules == policy.NONE
+            and not self.at.holds
+            and not self.yanked
+            and not policy.concerned(self.rules, self.at.advisories)
+        )
 
 
 class Verdict(NamedTuple):
@@ -61,7 +67,10 @@ def ruled(
     not held of what would be shown; without `fetch`, such a licence counts as unknown.
     """
     licence = _licences(conn, mirror, page.files)
-    rulings = {each.name: _ruling(conn, each, page.project, licence, now) for each in line}
+    known = Advisories(advisories.list_project(conn, page.project))
+    rulings = {each.name: _ruling(conn, each, page.project, known, now, licence=licence) for each in line}
+    if known.every and (page.origin or any(each.rules.scope == "all" for each in rulings.values())):
+        page = replace(page, advisories=tuple(known.every))
     if all(ruling.is_open for ruling in rulings.values()):
         return Verdict(page)
     bases = {each.name: each.bases for each in line}
@@ -78,7 +87,7 @@ def ruled(
             if fetch and ruling.rules.licensed and mirror is not None:
                 _require_licences(mirror, ruling, passed)
             judgement = policy.judge(ruling.rules, passed, ruling.at)
-            passed = [_yanked(file, ruling.yanked) for file in judgement.shown]
+            passed = [_yanked(file, ruling) for file in judgement.shown]
             withheld += judgement.withheld
             reported += judgement.reported
             by |= {each.file.filename: name for each in (*judgement.withheld, *judgement.reported)}
@@ -94,7 +103,8 @@ def ruled(
 
 def is_open(conn: Connection, line: Sequence[indexes.Index], project: str, now: float) -> bool:
     """Whether no index of a line asks anything of a project's files."""
-    return all(_ruling(conn, each, project, lambda _file: None, now).is_open for each in line)
+    known = Advisories(advisories.list_project(conn, project))
+    return all(_ruling(conn, each, project, known, now).is_open for each in line)
 
 
 def hides(conn: Connection, index: indexes.Index, now: float, *, mirrored: bool) -> Callable[[str], bool]:
@@ -136,14 +146,17 @@ def _ruling(
     conn: Connection,
     index: indexes.Index,
     project: str,
-    licence: Callable[[File], str | None],
+    known: Advisories,
     now: float,
+    *,
+    licence: Callable[[File], str | None] = lambda _file: None,
 ) -> Ruling:
     kept = holds.list_project(conn, index.id, project)
     marks = () if index.alone else yanks.list_project(conn, index.id, project)
     rules = rulebook.rules_of(index.rules)
     at = policy.Circumstances(
         now=now,
+        advisories=known,
         exemptions=[each for each in _exempt(conn, index) if each.term.names(project)],
         holds=[policy.Hold(each.scope, each.target, each.reason) for each in kept],
         licence=licence,
@@ -163,13 +176,14 @@ def _by_owner(files: Sequence[File], here: str) -> Mapping[str, list[File]]:
     return found
 
 
-def _yanked(file: File, marks: Mapping[tuple[str, str], str]) -> File:
-    """A mirrored file as people here have marked it; own files have their marks already."""
-    if not file.origin or not marks:
-        return file
+def _yanked(file: File, ruling: Ruling) -> File:
+    """A file as people here have marked it, and as its vulnerabilities have it; own ones have the marks."""
+    marks = ruling.yanked if file.origin else {}
     reason = marks.get(
         ("file", file.filename.casefold()), marks.get(("release", names.canonical_version(file.version)))
     )
+    if reason is None and file.yanked is None:
+        reason = policy.vulnerable_yank(ruling.rules, file, ruling.at)
     return file if reason is None else replace(file, yanked=reason)
 
 

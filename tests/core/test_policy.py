@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pidex.core import names
-from pidex.core.model import File, PackageType
+from pidex.core.advisories import Advisories
+from pidex.core.errors import BadRequest
+from pidex.core.model import SEVERITIES, Advisory, File, PackageType
 from pidex.core.policy import (
     NONE,
     RULES,
@@ -20,6 +22,7 @@ from pidex.core.policy import (
     Rules,
     hides_project,
     judge,
+    vulnerable_yank,
 )
 from pidex.core.rulebook import KEYS, described, edited, rules_of
 from pidex.core.terms import term_of
@@ -215,6 +218,67 @@ def test_nothing_is_lost_and_time_alone_changes_at_valid_until(
     assert all(each.rule in RULES for each in found.withheld)
     if found.valid_until is None or NOW + more < found.valid_until:
         assert judge(rules, files, Circumstances(NOW + more)).shown == found.shown
+
+
+def advised(*every: str) -> dict[str, Advisories]:
+    """Circumstances in which 1.0 of demo has advisories: 'MAL-1' or 'GHSA-1 high'."""
+    found = []
+    for each in every:
+        name, _, rating = each.partition(" ")
+        number = SEVERITIES.index(rating) if rating else 0
+        found.append(Advisory(name, "", name.startswith("MAL"), number, "bad", "", ("CVE-1",), ("1.0",), ()))
+    return {"advisories": Advisories(found)}
+
+
+def test_malware_is_kept_back_whatever_is_exempt_and_for_mirrored_files_alone() -> None:
+    at = Circumstances(NOW, exemptions=[Exemption(term_of("demo"), None, "x")], **advised("MAL-1"))
+    found = judge(NONE, (OLD, YOUNG), at)
+    assert found.shown == (YOUNG,)
+    assert [(each.rule, str(each.reason)) for each in found.withheld] == [
+        ("malware", "it is malware: MAL-1: bad")
+    ]
+    assert judge(rules_of(edited(None, ["dry_run=yes"])), (OLD,), at).shown == ()
+    own = mirrored("demo-1.0.tar.gz", origin="")
+    assert judge(NONE, (own,), at).shown == (own,)
+    for rules, expected in (
+        ("malware=no", [OLD.filename]), ("advisories_accepted=MAL-1", [OLD.filename]),
+        ("advisories_accepted=CVE-1", [OLD.filename]), ("advisories_accepted=MAL-2", []),
+    ):  # fmt: skip
+        assert shown(rules, OLD, **advised("MAL-1")) == expected, rules
+
+
+@pytest.mark.parametrize(
+    ("rules", "known", "expected"),
+    [
+        ("vulnerable=high", "GHSA-1 high", []),
+        ("vulnerable=critical", "GHSA-1 high", ["demo-1.0.tar.gz"]),
+        ("vulnerable=any", "PYSEC-1", []),
+        ("vulnerable=low", "PYSEC-1", ["demo-1.0.tar.gz"]),
+        ("vulnerable=any;advisories_accepted=PYSEC-1", "PYSEC-1", ["demo-1.0.tar.gz"]),
+        ("min_age=1d", "GHSA-1 critical", ["demo-1.0.tar.gz"]),
+    ],
+)
+def test_vulnerable_releases_are_kept_back_from_a_severity_on(
+    rules: str, known: str, expected: list[str]
+) -> None:
+    assert shown(rules, OLD, **advised(known)) == expected
+    assert shown(rules.replace("min_age=1d", "prereleases=yes"), YOUNG, **advised(known)) == [YOUNG.filename]
+
+
+def test_a_vulnerability_is_exempt_until_a_time_and_can_be_a_yank() -> None:
+    until = int((NOW + DAY) * 1_000_000)
+    exempt = [Exemption(term_of("demo==1.0"), until, "no way to mend it yet")]
+    assert shown("vulnerable=low", OLD, exemptions=exempt, **advised("GHSA-1 high")) == [OLD.filename]
+    rules = rules_of(edited(None, ["vulnerable_yanked=medium"]))
+    at = Circumstances(NOW, **advised("GHSA-1 high"))
+    assert judge(rules, (OLD,), at).shown == (OLD,)
+    assert vulnerable_yank(rules, OLD, at) == "known vulnerability: GHSA-1: bad"
+    assert vulnerable_yank(rules, YOUNG, at) is None
+    at = Circumstances(NOW, exemptions=exempt, **advised("GHSA-1 high"))
+    assert vulnerable_yank(rules, OLD, at) is None
+    assert vulnerable_yank(rules, OLD, Circumstances(NOW, **advised("GHSA-1 low"))) is None
+    with pytest.raises(BadRequest, match="one of any, low"):
+        edited(None, ["vulnerable=very"])
 
 
 def test_every_rule_has_a_key_and_a_line() -> None:

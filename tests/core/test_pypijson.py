@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from pidex.core import metadata
 from pidex.core.errors import NotFound
-from pidex.core.model import PackageType, Page, Status
+from pidex.core.model import Advisory, PackageType, Page, Span, Status
 from pidex.core.pypijson import brief_json, chosen_version, metadata_file, project_json
 from tests.core.pages import file, page
 
@@ -211,6 +212,25 @@ class TestProject:
         assert answer["ownership"] == {"roles": [], "organization": None}
         assert list(answer["releases"]) == ["1.0", "1.1"]
         assert answer["releases"]["1.1"] == answer["urls"]
+
+    def test_vulnerabilities_are_those_of_the_release(self) -> None:
+        known = Advisory(
+            "GHSA-1", "", False, 3, "It leaks", "More", ("CVE-1",), ("1.0",), (Span("1.0", "1.1"),)
+        )
+        one = replace(page(*release("1.0", "1.1")), advisories=(known,))
+        assert read(one)["vulnerabilities"] == []
+        assert read(one, "1.0")["vulnerabilities"] == [
+            {
+                "id": "GHSA-1",
+                "source": "osv",
+                "link": "https://osv.dev/vulnerability/GHSA-1",
+                "aliases": ["CVE-1"],
+                "details": "More",
+                "summary": "It leaks",
+                "fixed_in": ["1.1"],
+                "withdrawn": None,
+            }
+        ]
 
     def test_an_answer_about_a_version_has_no_releases(self) -> None:
         answer = read(page(*release("1.0", "1.1")), "1.0")

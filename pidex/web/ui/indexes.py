@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pidex.core import changes, names, rulebook
 from pidex.core.errors import BadRequest, Busy, NotFound, PidexError
 from pidex.core.estate import MUTABILITIES
+from pidex.core.model import SEVERITIES
 from pidex.core.permissions import Action
 from pidex.core.setups import phrase
 from pidex.core.uploads import UploadPolicy
@@ -24,7 +25,8 @@ LINES = 200
 LONG = frozenset({"allow", "deny", "constraints"})
 CHOICES: Mapping[str, Sequence[str]] = {
     "scope": ("upstream", "all"),
-    **dict.fromkeys(("prereleases", "licence_unknown", "dry_run"), ("yes", "no")),
+    **dict.fromkeys(("prereleases", "licence_unknown", "malware", "dry_run"), ("yes", "no")),
+    **dict.fromkeys(("vulnerable", "vulnerable_yanked"), SEVERITIES),
 }
 #: The switches of uploads as they are unless somebody sets them.
 SWITCHES: Mapping[str, object] = {each.name: each.default for each in fields(UploadPolicy)}
@@ -55,6 +57,16 @@ RULES = {
     "licences": (phrase("Licences that are allowed"), "MIT Apache-2.0 BSD-*"),
     "licences_denied": (phrase("Licences that are not allowed"), "AGPL-*"),
     "licence_unknown": (phrase("Show files of unknown licence"), ""),
+    "malware": (phrase("Keep back what advisories call malware"), phrase("unless it is said: yes")),
+    "vulnerable": (
+        phrase("Not shown where a known vulnerability is at least"),
+        phrase("any also takes in what nobody rated"),
+    ),
+    "vulnerable_yanked": (phrase("Yanked where a known vulnerability is at least"), ""),
+    "advisories_accepted": (
+        phrase("Advisories that count for nothing here"),
+        "GHSA-2hqx-vjc3-4fxm PYSEC-2024-1",
+    ),
     "dry_run": (phrase("Only report, keep nothing back"), ""),
 }
 

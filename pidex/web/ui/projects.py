@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pidex.core import compatibility, metadata, names, needs, setups, simpleapi
+from pidex.core.advisories import Advisories
 from pidex.core.errors import Changing, NotFound
 from pidex.core.finds import licence
 from pidex.core.metadata import Metadata
-from pidex.core.model import File, Page, Status
+from pidex.core.model import Advisory, File, Page, Status
 from pidex.core.names import canonical_version, is_prerelease, normalized_version
 from pidex.core.permissions import Action
 from pidex.core.pypijson import chosen_version, metadata_file
+from pidex.core.setups import phrase
 from pidex.overview import Uploader
 from pidex.readme import Readme
 from pidex.web.ui.frame import Parts
@@ -23,6 +25,9 @@ from pidex.web.ui.visit import WRITES, Outcome, Shown, Visit
 
 #: Releases on the overview; files, and releases of a history, on one page.
 RECENT, FILES, RELEASES = 8, 100, 200
+#: Advisories on a page, and severities as people read them, by their number.
+KNOWN = 20
+RATINGS = (phrase("not rated"), phrase("low"), phrase("medium"), phrase("high"), phrase("critical"))
 #: Characters of a file in an archive that a page shows.
 SHOWN_CHARS = 200_000
 
@@ -144,11 +149,22 @@ def overview(parts: Parts, visit: Visit) -> Outcome:
             "bars": bars(usage),
             "readme": readme,
             "recent": found.releases[:RECENT],
+            "known": _known(found),
+            "ratings": [visit.text.gettext(each) for each in RATINGS],
             "people": _people(found.told),
             "licence": licence(found.told),
             "links": _links(found.told),
         },
     )
+
+
+def _known(found: Sheet) -> Sequence[Advisory]:
+    """What is known of the release that is shown, the worst first; of records of one thing the first."""
+    told: dict[str, Advisory] = {}
+    for each in Advisories(found.page.advisories).of(found.version) if found.release else ():
+        if not told.keys() & {each.id, *each.aliases}:
+            told |= dict.fromkeys((each.id, *each.aliases), each)
+    return [*dict.fromkeys(told.values())][:KNOWN]
 
 
 def _claim(parts: Parts, visit: Visit, project: str) -> str:

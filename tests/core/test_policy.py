@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -220,7 +221,7 @@ def test_nothing_is_lost_and_time_alone_changes_at_valid_until(
         assert judge(rules, files, Circumstances(NOW + more)).shown == found.shown
 
 
-def advised(*every: str) -> dict[str, Advisories]:
+def advised(*every: str) -> dict[str, Any]:
     """Circumstances in which 1.0 of demo has advisories: 'MAL-1' or 'GHSA-1 high'."""
     found = []
     for each in every:

@@ -56,8 +56,7 @@ def _nodes(place: Path, number: int, seconds: float) -> list[Figure]:
         cluster = Cluster(place, nodes=number, options=("--guard", ""))
         _fill(cluster.folder)
         stack.enter_context(cluster)
-        database = int((cluster.database.folder / "data" / "postmaster.pid").read_text().split()[0])
-        return _figures(f"PostgreSQL, {number} nodes", cluster.nodes, [database], seconds)
+        return _figures(f"PostgreSQL, {number} nodes", cluster.nodes, [cluster.database.pid], seconds)
 
 
 def _fill(folder: Path) -> None:
@@ -73,10 +72,10 @@ def _figures(name: str, served: Sequence[Node], besides: Sequence[int], seconds:
     roots = [*(node.pid for node in served), *besides]
     figures = []
     servers = [Server(name, [], node.port) for node in served]
-    before, began = _processor(roots), time.perf_counter()
+    before, began = processor(roots), time.perf_counter()
     paths = [f"/simple/{project(number)}/" for number in range(MISSES)]
     missed = [each for server in servers for each in load.latencies(server, paths, {"Accept": HTML})]
-    used = (_processor(roots) - before) / len(missed)
+    used = (processor(roots) - before) / len(missed)
     figures.append(
         Figure(
             f"{name}: page miss",
@@ -84,7 +83,7 @@ def _figures(name: str, served: Sequence[Node], besides: Sequence[int], seconds:
             "10 ms",
         )
     )
-    before, began = _processor(roots), time.perf_counter()
+    before, began = processor(roots), time.perf_counter()
     each = max(1, CONNECTIONS // len(servers))
     with ThreadPoolExecutor(len(servers)) as pool:
         found = list(
@@ -97,7 +96,7 @@ def _figures(name: str, served: Sequence[Node], besides: Sequence[int], seconds:
         )
     took = time.perf_counter() - began
     rate = sum(reading.rate for reading in found)
-    used = (_processor(roots) - before) / (rate * took)
+    used = (processor(roots) - before) / (rate * took)
     words = f"{rate:,.0f} a second, {used * 1e6:.0f} us of the processor each"
     figures.append(Figure(f"{name}: page hit, {CONNECTIONS} connections", words, ""))
     figures.append(_uploads(name, served, roots, seconds))
@@ -107,7 +106,7 @@ def _figures(name: str, served: Sequence[Node], besides: Sequence[int], seconds:
 def _uploads(name: str, served: Sequence[Node], roots: Sequence[int], seconds: float) -> Figure:
     """Small wheels, by several clients at once, each through the next node."""
     numbers = count()
-    before, began = _processor(roots), time.perf_counter()
+    before, began = processor(roots), time.perf_counter()
 
     def client(lane: int) -> list[float]:
         taken = []
@@ -123,7 +122,7 @@ def _uploads(name: str, served: Sequence[Node], roots: Sequence[int], seconds: f
     with ThreadPoolExecutor(CLIENTS) as pool:
         found = [each for lane in pool.map(client, range(CLIENTS)) for each in lane]
     took = time.perf_counter() - began
-    used = (_processor(roots) - before) / len(found)
+    used = (processor(roots) - before) / len(found)
     words = (
         f"{len(found) / took:,.0f} a second, {load.median(found):.0f} ms each,"
         f" {used * 1000:.1f} ms of the processor each"
@@ -131,7 +130,7 @@ def _uploads(name: str, served: Sequence[Node], roots: Sequence[int], seconds: f
     return Figure(f"{name}: uploads, {CLIENTS} clients", words, "")
 
 
-def _processor(roots: Sequence[int]) -> float:
+def processor(roots: Sequence[int]) -> float:
     """Seconds that processes and their descendants have used by now."""
     total = 0
     for root in roots:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ class Nodes:
         self.nodes = [
             Server(
                 log=self.home / f"node{number}.log",
-                options=["--data", str(self.home / f"data{number}"), *more, *options],
+                options=["--data", str(self.home / f"data{number}"), *more, *_own(options, number)],
                 command=before,
                 environ=server.environ,
             )
@@ -59,10 +59,8 @@ class Nodes:
     def start(self) -> None:
         for node in self.nodes:
             START(node)
-        front = self.front = Front(
-            self.home, self.server.folders[0], [f"127.0.0.1:{node.port}" for node in self.nodes]
-        )
-        self.server.port = front.port
+        addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
+        self.front = Front(self.home, self.server.folders[0], addresses, port=self.server.port)
 
     def close(self) -> None:
         if self.front is not None:
@@ -72,6 +70,14 @@ class Nodes:
 
     def log(self) -> str:
         return "".join(LOG(node) for node in self.nodes)
+
+
+def _own(options: Sequence[str], number: int) -> list[str]:
+    """The options for one node: a port of FTP is the first one's alone, for all are on this machine."""
+    if number and "--ftp-port" in options:
+        at = options.index("--ftp-port")
+        return [*options[:at], *options[at + 2 :]]
+    return [*options]
 
 
 START, KILL, LOG = Server.start, Server.kill, Server.log

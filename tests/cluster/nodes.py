@@ -59,6 +59,11 @@ class Database:
         self.server.command("create database pidex")
         self.url = self.server.url("pidex")
 
+    @property
+    def pid(self) -> int:
+        """The process of which all others of it are children."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+
     def stop(self, how: str = "fast") -> None:
         """Stop it; 'immediate' is as if it had been killed."""
         self.server._run("pg_ctl", "-D", self.folder / "data", "-m", how, "-w", "stop")
@@ -86,11 +91,13 @@ def of(bucket: Place) -> str:
 class Front:
     """nginx with the site that `pidex service nginx` prints for these nodes."""
 
-    def __init__(self, home: Path, folder: Path, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, home: Path, folder: Path, addresses: Sequence[str], *, port: int | None = None
+    ) -> None:
         program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         if program is None:
             raise Missing("nginx is not installed (Debian's package of this name)")
-        self.home, self.port, spare = home, free_port(), free_port()
+        self.home, self.port, spare = home, port or free_port(), free_port()
         nodes = [word for address in addresses for word in ("--node", address)]
         text = run(sys.executable, "-m", "pidex", "service", "nginx", "--http", *nodes, folder)
         # One address sends everything here, faster than any client of a real one.

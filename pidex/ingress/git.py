@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -33,6 +34,8 @@ PUSH_FILES = 10_000
 PUSH_WAIT, FOLLOW_WAIT = 60.0, 20.0
 #: Seconds between two looks whether names were deleted.
 FOLLOW_SECONDS = 0.5
+#: Seconds before each look at how a push ended: again where a look fails, as where no descriptor is left.
+FINISH_PAUSES = (0.0, 0.5, 2.0, 5.0)
 
 log = logging.getLogger("pidex.git")
 
@@ -209,12 +212,19 @@ class Pushes:
 
     @staticmethod
     def _finish(truth: Truth, push: Push, held: ExitStack) -> None:
-        """After a push was taken: see whether the branch moved, and let the next one in."""
+        """After a push was taken: see whether the branch moved, and let the next one in.
+
+        Where no look succeeds, the next push or start does it.
+        """
         with held:
-            try:
-                truth.finish(push)
-            except Exception:
-                log.exception("the push to %s is looked at again later", push.index)
+            for pause in FINISH_PAUSES:
+                time.sleep(pause)
+                try:
+                    truth.finish(push)
+                except Exception:
+                    log.exception("the push to %s is looked at again later", push.index)
+                else:
+                    return
 
     # --- beside pushes --------------------------------------------------------------------------------------
 

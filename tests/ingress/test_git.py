@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -500,7 +500,23 @@ def test_a_name_that_is_on_its_way_or_was_burnt_is_not_taken_by_a_push(bench: Be
 # --- cut in the middle --------------------------------------------------------------------------------------
 
 
-def test_a_push_that_git_refuses_after_us_is_put_back(bench: Bench) -> None:
+def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[Path], bool]) -> None:
+    """The system has no descriptor left for some files that are read as a whole."""
+    read = Path.read_text
+
+    def reading(path: Path, *arguments: str, **named: str) -> str:
+        if fails(path):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return read(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "read_text", reading)
+
+
+@pytest.mark.parametrize("failures", [0, 2])
+def test_a_push_that_git_refuses_after_us_is_put_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """Also where the first looks at it fail."""
     clone = Clone(bench, "clone")
     write(clone.folder, wheel("demo", "1.0"))
     write(clone.folder, wheel("demo", "2.0"))
@@ -509,14 +525,16 @@ def test_a_push_that_git_refuses_after_us_is_put_back(bench: Bench) -> None:
     update = bench.pidex.data / "git" / "hooks" / "main" / "update"
     update.write_text("#!/bin/sh\nexit 1\n")
     update.chmod(0o755)
-    before = bench.lying()
+    before, left = bench.lying(), ["pidex-push"] * failures
+    monkeypatch.setattr(ingress, "FINISH_PAUSES", (0.0,) * (failures + 1))
+    failing(monkeypatch, lambda path: path.name in left and path.exists() and bool(left.pop()))
     write(clone.folder, wheel("demo", "2.0", files={"x.py": b"1"}))
     write(clone.folder / "sub", wheel("demo", "3.0"))
     (clone.folder / "demo-1.0-py3-none-any.whl").unlink()
     with pytest.raises(subprocess.CalledProcessError):
         clone.push()
     bench.agrees()
-    assert bench.lying() == before
+    assert (bench.lying(), left) == (before, [])
     update.unlink()
     clone.push()
     bench.agrees()
@@ -617,15 +635,8 @@ def test_a_git_that_cannot_be_looked_at_has_not_ended(bench: Bench, monkeypatch:
     write(clone.folder, wheel("demo", "1.0"))
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as git:
         cut(bench, clone, process=process_of(git.pid))
-        read = Path.read_text
-
-        def failing(path: Path, *arguments: str, **named: str) -> str:
-            if path.parent.parent == Path("/proc"):
-                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            return read(path, *arguments, **named)
-
         with monkeypatch.context() as patched:
-            patched.setattr(Path, "read_text", failing)
+            failing(patched, lambda path: path.parent.parent == Path("/proc"))
             with pytest.raises(Busy, match="still under way"):
                 bench.pushes.repair("main", by=OPERATOR)
         bench.git("update-ref", "refs/heads/main", "FETCH_HEAD", cwd=bench.repository)

@@ -7,17 +7,20 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from pidex.catalogue import advisories, audit, indexes
+from pidex.catalogue import advisories, audit, indexes, journal
 from pidex.catalogue.engine import Connection
 from pidex.core import advisories as records
-from pidex.core import names
+from pidex.core import names, rulebook
 from pidex.core.errors import BadRequest, Forbidden, Unauthenticated
+from pidex.core.listing import REFRESH
 from pidex.core.model import Advisory, Principal
 from pidex.core.permissions import Action
 from pidex.curator.desk import Desk, name_of
 
 #: Bytes of one record, and records that are taken in with one transaction.
 RECORD_BYTES, BATCH = 4 * 1024 * 1024, 2_000
+#: Projects of which each is announced; where there are more, everything is.
+FEW_PROJECTS = 200
 #: Ids that one call drops.
 MOST_IDS = 1_000
 
@@ -85,7 +88,7 @@ class Advising(Desk):
             keys = [key for key in advisories.known(conn) if key[1] in {*ids}]
             advisories.drop(conn, keys)
             if keys:
-                self._announce(conn, by, {"dropped": sorted({id_ for _, id_ in keys})})
+                self._announce(conn, by, keys, {"dropped": sorted({id_ for _, id_ in keys})})
         return {"dropped": len({id_ for _, id_ in keys})}
 
     def _overseen(self, by: Principal) -> None:
@@ -107,14 +110,23 @@ class Advising(Desk):
             with self._catalogue.write() as conn:
                 advisories.put(conn, fresh)
                 advisories.drop(conn, gone)
-                self._announce(conn, by, {"changed": len(fresh), "dropped": len(gone)})
+                keys = [*gone, *((project, each.id) for project, each in fresh)]
+                self._announce(conn, by, keys, {"changed": len(fresh), "dropped": len(gone)})
         return len(fresh), len(gone)
 
-    def _announce(self, conn: Connection, by: Principal, after: dict[str, Any]) -> None:
-        """Have every index answer anew, and the audit know."""
-        now = self._now()
+    def _announce(
+        self, conn: Connection, by: Principal, keys: Sequence[tuple[str, str]], after: dict[str, Any]
+    ) -> None:
+        """Have the pages of these projects be made anew in every index that heeds them; tell the audit."""
+        now, projects = self._now(), sorted({project for project, _ in keys})
         for index in indexes.list(conn):
-            indexes.announce(conn, index.id, at=now, by=name_of(by))
+            if index.alone and rulebook.rules_of(index.rules).scope != "all":
+                continue
+            if len(projects) > FEW_PROJECTS:
+                indexes.announce(conn, index.id, at=now, by=name_of(by))
+            else:
+                events = [journal.Event(project, REFRESH) for project in projects]
+                journal.record_many(conn, index.id, events, at=now, by=name_of(by))
         audit.record(conn, by, "advisories", at=now, after=after)
 
 

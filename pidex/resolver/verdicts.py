@@ -165,6 +165,12 @@ def _change(rule: str, index: str) -> Sentence:
         return said(
             "Whoever administers index %(index)s can change that: `pidex policy unhold`.", index=index
         )
+    if rule == "malware":
+        return said(
+            "Whoever administers index %(index)s can change that:"
+            " `pidex policy set advisories_accepted+=...` with the advisory's id.",
+            index=index,
+        )
     return said(
         "Whoever administers index %(index)s can change that: `pidex policy set %(rule)s=...`,"
         " or for a while `pidex policy exempt`.",

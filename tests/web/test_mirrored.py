@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import json
 import random
 import re
 import shlex
@@ -19,6 +21,7 @@ import pytest
 from pidex.app.known import settle
 from pidex.core.model import DEFAULT_INDEX, OPERATOR
 from tests import samples
+from tests.core.test_advisories import record
 from tests.upstreams import LocalUpstream, Request, local_upstream
 from tests.web.driver import JSON, House, file_url, listed
 
@@ -389,6 +392,31 @@ def test_a_licence_is_known_before_anything_is_shown(house: House, upstream: Loc
     assert "GPL-3.0-only" in house.get("/packages/one-1.0-py3-none-any.whl").text
     curator.set_rules(DEFAULT_INDEX, ["licences=MIT", "licence_unknown=no"], by=OPERATOR)
     assert [len(listed(house, name)) for name in ("one", "two", "three")] == [0, 2, 0]
+
+
+def test_an_advisory_counts_with_the_next_request(house: House, upstream: LocalUpstream) -> None:
+    def advise(*records: dict[str, object]) -> None:
+        lines = io.BytesIO(b"\n".join(json.dumps(each).encode() for each in records))
+        assert curator.take_advisories(files=[lines], by=OPERATOR)["refused"] == 0
+
+    curator = house.pidex.curator(house.pidex.intake(), house.pidex.accounts())
+    gone = file_url(house, "alpha")
+    assert house.get(gone).status == 200  # from now on in the cache
+    advise(record("MAL-1", name="alpha", versions=["1.0"]), record("GHSA-1", name="alpha", versions=["2.0"]))
+    assert len(listed(house, "alpha")) == 2
+    assert "alpha-1.0" not in house.get("/simple/alpha/").text
+    for url in (gone, f"{gone}.metadata"):
+        refused = house.get(url)
+        assert (refused.status, "it is malware: MAL-1" in refused.text) == (403, True)
+    assert "pidex policy set advisories_accepted" in house.get("/-/why/alpha").text
+    told = house.get("/pypi/alpha/json").json()
+    assert [each["id"] for each in told["vulnerabilities"]] == ["GHSA-1"]
+    curator.set_rules(DEFAULT_INDEX, ["vulnerable=any"], by=OPERATOR)
+    assert listed(house, "alpha") == []
+    withdrawn = {"withdrawn": "2026-03-01T00:00:00Z", "modified": "2026-03-01T00:00:00Z"}
+    advise(*(record(name, name="alpha") | withdrawn for name in ("MAL-1", "GHSA-1")))
+    assert len(listed(house, "alpha")) == 3
+    assert house.get(gone).status == 200
 
 
 def test_a_search_finds_what_is_held_and_a_feed_tells_of_it(house: House, upstream: LocalUpstream) -> None:

@@ -102,7 +102,7 @@ def state(house: House) -> dict[str, object]:
     with house.catalogue.read() as conn:
         listed = list(files.list_all(conn, house.number))
         decided = {
-            "admissions": admissions.list(conn, house.number),
+            "admissions": [*admissions.list(conn, house.number)],
             "superseded": admissions.list_superseded(conn, house.number),
             "tombstones": tombstones.list(conn, house.number),
             "yanks": yanks.list(conn, house.number),

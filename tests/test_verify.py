@@ -173,14 +173,14 @@ def test_a_derived_row_that_is_wrong_is_found_and_made_again(
     house: Checked, table: str, statement: str
 ) -> None:
     with house.catalogue.read() as conn:
-        before = admissions.list(conn, house.number)
+        before = [*admissions.list(conn, house.number)]
     listed = house.listed()
     house.change(statement)
     assert house.codes(), f"{table} was edited"
     assert house.mend() == ()
     assert house.listed() == listed
     with house.catalogue.read() as conn:
-        assert admissions.list(conn, house.number) == before
+        assert [*admissions.list(conn, house.number)] == before
 
 
 DECISIONS = [

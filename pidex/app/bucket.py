@@ -78,9 +78,8 @@ class Decided:
         from pidex.catalogue import admissions  # noqa: PLC0415  # see above
 
         with self._catalogue.read() as conn:
-            found = admissions.list(conn, _number(conn, root))
-        for each in found:
-            yield Member(each.filename, each.sha256, each.size)
+            for each in admissions.list(conn, _number(conn, root)):
+                yield Member(each.filename, each.sha256, each.size)
 
     def find(self, root: int, filename: str) -> Member | None:
         from pidex.backends.objects.storage import Member  # noqa: PLC0415

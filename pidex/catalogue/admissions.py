@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select
@@ -11,6 +11,9 @@ from pidex.catalogue import upserts
 from pidex.catalogue.prepared import Prepared
 from pidex.catalogue.tables import admissions, files, places, superseded, tombstones
 from pidex.core.model import Admission
+
+#: Admissions of a list that are in memory at a time.
+BLOCK = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,12 @@ class Superseded:
 _FIELDS = ("filename", "sha256", "size", "first_seen", "source", "by", "how")
 _COLUMNS = [admissions.c[name] for name in _FIELDS]
 _HERE = admissions.c.index_id == bindparam("of_index")
-_LIST = select(*_COLUMNS).where(_HERE).order_by(admissions.c.key)
+_LIST = (
+    select(*_COLUMNS)
+    .where(_HERE, admissions.c.key > bindparam("behind"))
+    .order_by(admissions.c.key)
+    .limit(bindparam("most"))
+)
 _FIND = select(*_COLUMNS).where(_HERE, admissions.c.key == bindparam("of_key"))
 _FIND_MANY = Prepared(
     select(*_COLUMNS).where(_HERE, admissions.c.key.in_(bindparam("keys", expanding=True))), many="keys"
@@ -77,9 +85,16 @@ def is_known(conn: Connection, index_id: int, key: str) -> bool:
     return bool(_IS_KNOWN.one(conn, {"of_index": index_id, "of_key": key})[0])
 
 
-def list(conn: Connection, index_id: int) -> Sequence[Admission]:  # noqa: A001
-    """All admissions of an index, by casefolded file name."""
-    return [Admission(*row) for row in conn.execute(_LIST, {"of_index": index_id})]
+def list(conn: Connection, index_id: int) -> Iterator[Admission]:  # noqa: A001
+    """All admissions of an index, by casefolded file name; a block of them at a time is in memory."""
+    behind = ""
+    while True:
+        rows = conn.execute(_LIST, {"of_index": index_id, "behind": behind, "most": BLOCK}).all()
+        for row in rows:
+            yield (found := Admission(*row))
+        if len(rows) < BLOCK:
+            return
+        behind = found.key
 
 
 def put(conn: Connection, index_id: int, admission: Admission) -> None:

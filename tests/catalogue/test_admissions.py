@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from pidex.catalogue import admissions, indexes, intents, scans, tombstones
 from pidex.catalogue.engine import Catalogue
 from pidex.core.model import Admission
@@ -11,6 +13,16 @@ from tests.catalogue import rows
 
 FIRST = Admission("Foo-1.0.zip", "a" * 64, 10, rows.NOW_US, "mtime", "pidex", "folder")
 SECOND = Admission("bar-1.0.zip", "b" * 64, 2**40, rows.NOW_US, "upload", "anna", "upload")
+
+
+def test_a_list_longer_than_a_block_is_whole(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admissions, "BLOCK", 3)
+    index_id = rows.index(catalogue)
+    for count in (0, 2, 3, 4, 6, 7):
+        made = [replace(FIRST, filename=f"Foo-{number:02}.zip") for number in range(count)]
+        with catalogue.write() as conn:
+            admissions.put_many(conn, index_id, made)
+            assert [*admissions.list(conn, index_id)] == made
 
 
 def test_admissions(catalogue: Catalogue) -> None:

@@ -118,7 +118,7 @@ def test_nothing_is_written_while_it_is_carried_over(tmp_path: Path) -> None:
             except Moving:
                 refused.append(name)
             with house.pidex.catalogue.read() as conn:
-                assert admissions.list(conn, 1)
+                assert [*admissions.list(conn, 1)]
 
         assert moved(house, tmp_path / "new", write).done
     assert refused == ["rest", "rows", "also", "verify", "switch", "open"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from pidex.catalogue import copying
 from pidex.catalogue.engine import Catalogue
 from tests.cluster.nodes import Database, Front, Missing
 from tests.conftest import server_programs
+from tests.walks import server as server_module
 from tests.walks.server import Server
 
 NODES = 3
@@ -83,7 +85,20 @@ def _own(options: Sequence[str], number: int) -> list[str]:
 START, KILL, LOG = Server.start, Server.kill, Server.log
 
 
+#: By which commands beside a server find the catalogue of its nodes.
+CATALOGUE = "PIDEX_CATALOGUE"
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    plain = server_module.environment
+
+    def environment(**extra: str) -> dict[str, str]:
+        """As ever, and with the catalogue of the nodes that run, if any do."""
+        told = {CATALOGUE: os.environ[CATALOGUE]} if CATALOGUE in os.environ else {}
+        return plain(**told, **extra)
+
+    # Before any test module takes it from there.
+    vars(server_module)["environment"] = environment
     config.pluginmanager.register(Plugin(), "clustered")
 
 
@@ -105,6 +120,7 @@ class Plugin:
             def start(server: Server) -> Server:
                 found = self.clusters[id(server)] = Nodes(server, database, f"nodes{next(numbers)}")
                 found.start()
+                os.environ[CATALOGUE] = found.url
                 self.made += 1
                 server.process = found.nodes[0].process
                 return server
@@ -114,6 +130,7 @@ class Plugin:
                 if found is None:
                     KILL(server)
                     return
+                os.environ.pop(CATALOGUE, None)
                 said = found.log()
                 found.close()
                 server.log_path.write_text(said)

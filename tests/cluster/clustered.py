@@ -7,7 +7,6 @@ options. So the suites of one machine say of the cluster what they say of it: `s
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -28,22 +27,16 @@ NODES = 3
 class Nodes:
     """The nodes behind one server of a test."""
 
-    def __init__(self, server: Server, database: Database, name: str) -> None:
+    def __init__(self, server: Server, url: str) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="pidex-nodes-"))
-        database.server.command(f"create database {name}")
-        self.url = database.server.url(name)
+        self.url = url
         options = [*server.command[server.command.index(str(server.port)) + 1 :]]
         data = server.folders[0].parent / f".pidex-{server.folders[0].name}"
         if "--data" in options:
             at = options.index("--data")
             data = Path(options[at + 1])
             del options[at : at + 2]
-        if (data / "catalogue.db").exists():
-            with (
-                contextlib.closing(Catalogue.open(data / "catalogue.db")) as old,
-                contextlib.closing(Catalogue.open(self.url)) as new,
-            ):
-                copying.copy(old, new)
+        self.old = data / "catalogue.db"
         before = server.command[: server.command.index("-p")]
         more = ["--catalogue", self.url, "--trusted-proxies", "127.0.0.1"]
         self.nodes = [
@@ -57,6 +50,15 @@ class Nodes:
         ]
         self.server = server
         self.front: Front | None = None
+
+    def fill(self) -> None:
+        """Have the database, which is empty, hold what a catalogue of one machine has, if there is one."""
+        if self.old.exists():
+            with (
+                contextlib.closing(Catalogue.open(self.old)) as old,
+                contextlib.closing(Catalogue.open(self.url)) as new,
+            ):
+                copying.copy(old, new)
 
     def start(self) -> None:
         for node in self.nodes:
@@ -95,7 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
     def environment(**extra: str) -> dict[str, str]:
         """As ever, and with the catalogue of the nodes that run, if any do."""
         told = {CATALOGUE: os.environ[CATALOGUE]} if CATALOGUE in os.environ else {}
-        return plain(**told, **extra)
+        return plain(**(told | extra))
 
     # Before any test module takes it from there.
     vars(server_module)["environment"] = environment
@@ -114,11 +116,16 @@ class Plugin:
         programs = server_programs()
         if programs is None:
             raise Missing("no initdb in /usr/lib/postgresql/*/bin (Debian: postgresql)")
-        numbers = itertools.count()
+        names: dict[Path, str] = {}  # of databases, by the folder: one that starts again goes on with its own
         with contextlib.closing(Database(programs)) as database, pytest.MonkeyPatch.context() as patched:
 
             def start(server: Server) -> Server:
-                found = self.clusters[id(server)] = Nodes(server, database, f"nodes{next(numbers)}")
+                known = server.folders[0] in names
+                name = names.setdefault(server.folders[0], f"nodes{len(names)}")
+                found = self.clusters[id(server)] = Nodes(server, database.server.url(name))
+                if not known:
+                    database.server.command(f"create database {name}")
+                    found.fill()
                 found.start()
                 os.environ[CATALOGUE] = found.url
                 self.made += 1

@@ -23,6 +23,8 @@ from pidex.core.pushes import BRANCH
 PUSH_BYTES = 20 * 1024**3
 #: Seconds between two looks at a lock or a process, and what somebody is told to wait who meets a lock.
 LOOK_SECONDS, RETRY_SECONDS = 0.05, 10
+#: What git calls the service that takes pushes.
+TAKING = "git-receive-pack"
 #: Seconds to wait for another process that sets a repository up, and after which a git that does has died.
 PREPARE_SECONDS, DEAD_SECONDS = 30.0, 2.0
 
@@ -127,6 +129,9 @@ class Repositories:
                     fresh.rename(hook)
             self._configure(self.path(index) / "config", {**CONFIG, "core.hooksPath": str(hooks)})
 
+    def _is_prepared(self, index: str) -> bool:
+        return os.access(self._hooks / index / "pre-receive", os.X_OK)
+
     def _configure(self, config: Path, wanted: Mapping[str, str]) -> None:
         """Set what is not set so. For who holds the lock: what git locked before is a dead git's."""
         left = config.with_name("config.lock")
@@ -198,8 +203,14 @@ class Repositories:
         """Let `git http-backend` answer one request, streaming both ways (see `cgi.run`).
 
         `request` holds CGI variables of the caller: method, query, lengths, types, who asks. What they may
-        name is ours: the one repository, found by its index.
+        name is ours: the one repository, found by its index. `Busy` for a push where the hook that looks into
+        it is not written yet: git would take everything, and nothing of it would be listed.
         """
+        if TAKING in f"{service} {request.get('QUERY_STRING', '')}" and not self._is_prepared(index):
+            raise Busy(
+                f"Index {index} is not ready for pushes on this server yet. Push again in a moment.",
+                retry_after=RETRY_SECONDS,
+            )
         told = self.git.environ()
         told |= {
             # The hooks of this node: others that share the repository have their own.

@@ -262,7 +262,9 @@ class Pushes:
             leads = self._leads()
             try:
                 newest = self._arrivals.serial()
-                if newest != serial or (leads and not led):
+                # An index may have got a repository by another node, or by a command, without a new serial.
+                fresh = any(index not in begun for index, _ in self._every())
+                if fresh or newest != serial or (leads and not led):
                     caught_up = self._catch_up(begun)
                     followed = not leads or self._follow_all(done)
                     serial, led = newest if caught_up and followed else -1, leads

@@ -171,6 +171,29 @@ def test_hooks_and_configuration_are_ours_again_at_each_start(
     assert not hook.is_relative_to(repository.folder)
 
 
+@pytest.mark.parametrize(
+    ("service", "query"), [("git-receive-pack", ""), ("info/refs", "service=git-receive-pack")]
+)
+def test_no_push_is_taken_without_the_hook_that_looks_into_it(
+    repositories: Repositories, tmp_path: Path, git: Git, service: str, query: str
+) -> None:
+    """As on a node of a cluster: another one has set the repository up, with hooks of its own."""
+    Repositories(repositories.folder, git, hooks=tmp_path / "others").create("main", ["true"])
+
+    async def nothing(*_: object) -> None:
+        raise AssertionError("git was run")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b""
+
+    with pytest.raises(Busy, match="not ready for pushes"):
+        asyncio.run(
+            repositories.answer(
+                "main", service, request={"QUERY_STRING": query}, body=body(), start=nothing, piece=nothing
+            )
+        )
+
+
 def test_a_push_is_on_the_disk_before_it_is_answered(repositories: Repositories, tmp_path: Path) -> None:
     """git syncs files and no folder: a power cut took answered pushes back (`scripts/faults power`)."""
     programs, told, work = tmp_path / "programs", tmp_path / "told", tmp_path / "work"

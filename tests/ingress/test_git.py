@@ -35,6 +35,7 @@ from pidex.ingress.git import Pushes
 from pidex.intake.pushes import Arrivals
 from tests.direct import DirectInspector
 from tests.samples import sdist, wheel, write
+from tests.walks.server import until
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -644,6 +645,25 @@ def test_a_git_that_cannot_be_looked_at_has_not_ended(bench: Bench, monkeypatch:
     bench.pushes.repair("main", by=OPERATOR)
     bench.agrees()
     assert list(bench.lying()) == ["demo-1.0-py3-none-any.whl"]
+
+
+def test_a_repository_that_another_node_makes_gets_hooks_of_this_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pidex.ingress.git.FOLLOW_SECONDS", 0.01)
+    with bench.pidex.catalogue.write() as conn:
+        indexes.ensure(conn, "dev", 1.0)
+    stop, mine = threading.Event(), bench.pidex.data / "git" / "hooks"
+    thread = threading.Thread(target=bench.pushes.run, args=(stop,))
+    thread.start()
+    try:
+        until((mine / "main" / "pre-receive").exists)
+        theirs = Repositories(bench.repositories.folder, bench.repositories.git, hooks=bench.top / "others")
+        theirs.create("dev", ["true"])
+        until((mine / "dev" / "pre-receive").exists)
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_a_branch_that_moved_needs_no_putting_back(bench: Bench) -> None:

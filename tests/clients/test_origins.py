@@ -109,7 +109,7 @@ class House:
             if cell.state == "claimed":
                 self._pidex("origin", "claim", cell.name, *served)
             elif cell.state == "removed":
-                self._pidex("remove", cell.name, "--yes", "--data", self.home / ".pidex-packages")
+                self._pidex("remove", cell.name, self.folder, "--yes")
             elif cell.state == "deleted":
                 until(lambda name=cell.name: server.names(name))  # type: ignore[misc]
                 next(self.folder.glob(f"{cell.name.replace('-', '_')}-*.whl")).unlink()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -109,7 +110,7 @@ def _opened(source: str) -> Iterator[Path]:
             raise BadRequest(f"{source} is not there. Name a file, a folder, or a URL.")
         yield path
         return
-    with tempfile.NamedTemporaryFile(suffix=".zip" if source.endswith(".zip") else ".json") as file:
+    with tempfile.NamedTemporaryFile(suffix=Path(urlsplit(source).path).suffix) as file:
         try:
             with urllib.request.urlopen(source, timeout=SECONDS) as answer:  # noqa: S310  # looked at above
                 while block := answer.read(1 << 20):

@@ -86,6 +86,10 @@ def test_a_url_is_fetched(folder: Path, dump: Path, capsys: pytest.CaptureFixtur
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         assert "2 are known" in said(capsys, folder, "advisories", "import", f"{url}/all.zip")
+        (dump.parent / "more.jsonl").write_text(
+            json.dumps(record("GHSA-b")) + "\n" + json.dumps(record("GHSA-c"))
+        )
+        assert "4 are known" in said(capsys, folder, "advisories", "import", f"{url}/more.jsonl?a=b")
         told = said(capsys, folder, "advisories", "import", f"{url}/other.zip", code=FAILED)
         assert "cannot be fetched" in told
         server.shutdown()

@@ -155,6 +155,7 @@ class Reconciler:
                 self._begin(rebuild=rebuild, patient=False)
             else:
                 self._list_all()
+            self._agenda.ends = True
             self._work(progress)
             self._intake.prune()
         return Resolver(self._catalogue, self._storage, self._clock).report(self._index, by=OPERATOR)
@@ -401,7 +402,7 @@ class Reconciler:
                 if now >= self._complained + PROGRESS_SECONDS:
                     self._complained = now
                     self._log.error("%s is not read, and tried again: %s", entry.path, look.reason)
-                self._agenda.put(entry, due=now + NOBODY_SECONDS, order=Order.FRESH)
+                self._agenda.put_back(entry, due=now + NOBODY_SECONDS)
             elif entry.root == _KEPT_ROOT:
                 if look.facts is not None and look.facts.sha256 == self._kept.pop(entry.path, None):
                     self._kept_facts.append((entry.path, look.facts))

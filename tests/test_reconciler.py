@@ -542,6 +542,30 @@ def test_nobody_there_to_look_is_no_fault_of_the_file(
     assert "no process could be started" in caplog.text
 
 
+def test_a_scan_ends_though_nobody_can_look_and_the_next_one_tries_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`scripts/faults calls --acts adopt`: without a descriptor left a scan went on for ever."""
+    monkeypatch.setattr("pidex.reconciler.NOBODY_SECONDS", 0.001)
+    house.put((NAME, OLD))
+    other = house.put(wheel("2.0")).name
+    real = house.inspector.inspect
+
+    def busy(path: str, entry: Entry, check: str) -> Look:
+        if path.endswith(NAME):
+            return Look(entry, PlaceState.UNREAD, code="sandbox", reason="no process could be started")
+        return real(path, entry, check)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.inspector, "inspect", busy)
+        report = house.reconciler.scan()
+    assert house.listed() == {other}
+    assert [place.path for place in report.pending] == [NAME]
+    time.sleep(0.01)
+    house.reconciler.scan()
+    assert house.listed() == {NAME, other}
+
+
 def test_the_loop_outlives_an_error_of_the_catalogue(
     house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

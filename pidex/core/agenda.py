@@ -13,6 +13,8 @@ from pidex.core.model import Entry
 
 #: A file that is due while a look at what it was before is under way waits so long for its end, in seconds.
 OVERLAP_SECONDS = 0.05
+#: How many looks that say nothing of a file an agenda that comes to an end waits for.
+VAIN_LOOKS = 10
 
 
 class Order(IntEnum):
@@ -33,9 +35,14 @@ class _Task:
 
 
 class Agenda:
-    """The files to look into, each once, as last seen. Times in seconds of any one clock. For one thread."""
+    """The files to look into, each once, as last seen. Times in seconds of any one clock. For one thread.
+
+    `ends`: whether it is to be at rest at last, though nobody can look into some of the files now.
+    """
 
     def __init__(self) -> None:
+        self.ends = False
+        self._vain: Counter[Key] = Counter()
         self._tasks: dict[Key, _Task] = {}
         self._running: dict[Key, Entry] = {}
         self._later: list[tuple[float, int, Key]] = []
@@ -58,6 +65,12 @@ class Agenda:
             order = min(order, there.order)
         self.drop(key)
         self._add(key, _Task(entry, due, order, 0))
+
+    def put_back(self, entry: Entry, *, due: float) -> None:
+        """Have a file tried again into which nobody could look: as one still to be read, while that helps."""
+        key = (entry.root, entry.path)
+        self._vain[key] += self.ends
+        self.put(entry, due=due, order=Order.FRESH if self._vain[key] < VAIN_LOOKS else Order.AGAIN)
 
     def drop(self, key: Key) -> None:
         """Have a file not looked into after all. A look that is under way goes on."""

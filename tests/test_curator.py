@@ -30,6 +30,7 @@ from pidex.core.model import ANONYMOUS, DEFAULT_INDEX, OPERATOR, File, Principal
 from pidex.core.permissions import Grant, Role
 from pidex.core.tokens import TokenScope
 from pidex.curator import Curator
+from pidex.curator.advising import Advising
 from pidex.curator.ruling import Ruling
 from pidex.intake import KEPT_SECONDS, Intake
 from pidex.reconciler import Reconciler
@@ -613,7 +614,8 @@ MAY = {
 def test_every_method_is_in_the_table() -> None:
     methods = {name for name in dir(Curator) if not name.startswith("_")}
     of_rules = {name for name in vars(Ruling) if not name.startswith("_")}  # tests/test_curator_ruling.py
-    assert methods == {*ACTS, "finish", "prune", *of_rules}
+    advising = {name for name in vars(Advising) if not name.startswith("_")}  # tests/test_curator_advising.py
+    assert methods == {*ACTS, "finish", "prune", *of_rules, *advising}
 
 
 @pytest.mark.parametrize("act", ACTS)
